@@ -1,0 +1,114 @@
+"""Ensemble configs: which members, how boxes are fused, and the settings to start from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellseg.ensemble.options import FusionOptions, parse_fusion
+from cellseg.ensemble.settings import EnsembleSettings
+from cellseg.ensemble.weights_file import load_weights, parse_settings
+from cellseg.errors import InputError
+from cellseg.members import Member, build_member
+from cellseg.training.config import read_config
+
+_KEYS = ("data_root", "fold", "members", "fusion", "settings")
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """An ensemble config, read and checked as far as that goes without its members.
+
+    Attributes:
+        path: the file, for messages.
+        data_root: the data folder that tuning takes its images from.
+        fold: which fold.
+        members: the arguments of ``build_member`` for each member.
+        fusion: how boxes are fused.
+        settings: as in the file; they need the cell types to be checked.
+    """
+
+    path: str
+    data_root: str
+    fold: int
+    members: tuple[dict[str, Any], ...]
+    fusion: FusionOptions
+    settings: dict[str, Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the members, in order."""
+        return tuple(member_name(spec) for spec in self.members)
+
+    def build(self, names: Sequence[str] | None = None, device: str | None = None) -> list[Member]:
+        """Load the members; with ``names`` only these, with ``device`` all of them there."""
+        chosen = [spec for spec in self.members if names is None or member_name(spec) in names]
+        return [build_member(spec if device is None else {**spec, "device": device}) for spec in chosen]
+
+    def parse_settings(self, class_names: Sequence[str]) -> EnsembleSettings:
+        """The config's own settings."""
+        content = dict(self.settings)
+        types = content.pop("types", {})
+        return parse_settings({"global": content, "types": types}, self.names, class_names, f"{self.path}: settings")
+
+    def load_settings(self, weights: str | Path, class_names: Sequence[str]) -> tuple[EnsembleSettings, dict[str, Any]]:
+        """Settings and provenance of a weights file that was tuned for this ensemble.
+
+        Raises:
+            InputError: it belongs to other members, types or fusion options.
+        """
+        settings, provenance = load_weights(weights, self.names, class_names)
+        tuned = provenance.get("fusion")
+        if tuned is not None and tuned != self.fusion.to_dict():
+            known = tuned if isinstance(tuned, dict) else {}
+            other = [key for key, value in self.fusion.to_dict().items() if known.get(key) != value] or ["fusion"]
+            raise InputError(
+                f"{weights}: tuned with another fusion than {self.path} has (different: {', '.join(other)}); tune again"
+            )
+        return settings, provenance
+
+
+def load_ensemble_config(path: str | Path, options: Mapping[str, Any] | None = None) -> EnsembleConfig:
+    """Read an ensemble config. It is Python and gets executed: open only configs that you trust.
+
+    Args:
+        path: the config file, with ``data_root``, ``fold``, ``members``, ``fusion`` and ``settings`` (the last two may
+            be left out).
+        options: dotted keys and their values, over what the file says.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: an unknown key, members that have no name of their own, or a value that cannot be used.
+    """
+    config = read_config(path)
+    for key in options or {}:
+        if key.split(".")[0] not in config:
+            raise InputError(f"{path}: --cfg-options {key}: the config has no {key.split('.')[0]!r}")
+    config.merge_from_dict(dict(options or {}))
+    content = config.to_dict()
+    unknown = [key for key in content if key not in _KEYS]
+    if unknown:
+        raise InputError(f"{path}: {unknown[0]}: unknown key; an ensemble config has {', '.join(_KEYS)}")
+    members = content.get("members")
+    if not isinstance(members, list | tuple) or not members or not all(isinstance(spec, dict) for spec in members):
+        raise InputError(f"{path}: members: expected a list with a dict for each member")
+    names = [member_name(spec) for spec in members]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path}: members: the name {twice[0]!r} stands twice; give each member its own name")
+    for key, kind in (("fusion", dict), ("settings", dict), ("data_root", str), ("fold", int)):
+        if not isinstance(content.get(key, kind()), kind):
+            raise InputError(f"{path}: {key}: expected a {kind.__name__}, found {content[key]!r}")
+    return EnsembleConfig(
+        path=str(path),
+        data_root=content.get("data_root", ""),
+        fold=content.get("fold", 0),
+        members=tuple(dict(spec) for spec in members),
+        fusion=parse_fusion(content.get("fusion", {}), names, str(path)),
+        settings=content.get("settings", {}),
+    )
+
+
+def member_name(spec: Mapping[str, Any]) -> str:
+    """Name of a member in a config: its ``name``, or else its ``type``."""
+    return str(spec.get("name", spec.get("type")))

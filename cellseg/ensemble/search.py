@@ -1,0 +1,174 @@
+"""The search for weights and thresholds: each member alone, the ensemble, then the cell types."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cellseg.ensemble.evidence_pool import EvidencePool
+from cellseg.ensemble.search_space import SearchSpace, blend
+from cellseg.ensemble.settings import EnsembleSettings, Settings
+from cellseg.ensemble.tuners import minimize
+from cellseg.errors import InputError
+
+# A type gets settings of its own from this many validation images on, drawn towards the general ones by the part
+# DRAW / (DRAW + images).
+LEAST_IMAGES = 4
+DRAW = 4
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a search found for one set of voters.
+
+    Attributes:
+        settings: the best.
+        before: competition mAP on the tuning images with the settings that it started from.
+        general: with the best settings for all types together.
+        after: with the settings.
+        evaluations: how many candidates were scored.
+    """
+
+    settings: EnsembleSettings
+    before: float
+    general: float
+    after: float
+    evaluations: int
+
+
+class Search:
+    """Maximises the competition mAP on an evidence pool.
+
+    Args:
+        pool: images with evidence and truth.
+        base: settings to start from.
+        tuner: name of the tuner; None: the default.
+        budget: candidates that the search of the ensemble may score, 10 or more; half of it goes to the cell types that
+            have enough images. The search of a member alone, with fewer numbers to find, gets half as many.
+        seed: of all random numbers.
+        progress: called with the number of newly scored candidates.
+    """
+
+    def __init__(
+        self,
+        pool: EvidencePool,
+        base: EnsembleSettings,
+        tuner: str | None = None,
+        budget: int = 200,
+        seed: int = 0,
+        progress: Callable[[int], object] = lambda count: None,
+    ):
+        if len(pool) == 0:
+            raise InputError("no images to tune on")
+        if budget < 10:
+            raise InputError(f"budget {budget}: expected 10 or more")
+        self._pool, self._base = pool, base
+        self._tuner, self._budget, self._seed, self._progress = tuner, budget, seed, progress
+        self._types = [
+            name for name, count in pool.type_counts().items() if count >= LEAST_IMAGES and name in base.class_names
+        ]
+        self._max_area = max(1, pool.typical_cell() // 2)
+
+    def total(self) -> int:
+        """Candidates that ``run`` scores at most, about."""
+        singles = [name for name in self._base.members if self._pool.sources([name])]
+        return self._budget + (len(singles) * (self._budget // 2) if len(self._base.members) > 1 else 0)
+
+    def run(self) -> tuple[Tuned, dict[str, Tuned]]:
+        """Tune every member alone, then all together.
+
+        Equal weights, and each member alone as tuned, are always among the candidates of the ensemble.
+
+        Returns:
+            The result for the ensemble, which carries the settings of the single members too, and theirs by name.
+        """
+        members = self._base.members
+        alone = {
+            name: self._tune((name,), [], self._budget // 2)
+            for name in members
+            if len(members) > 1 and self._pool.sources([name])
+        }
+        starts = [tuned.settings.general for tuned in alone.values()]
+        if starts:
+            starts.insert(0, _average(starts, self._base.general))
+        tuned = self._tune(members, starts, self._budget)
+        # The types of a member alone may make it better than anything that the search of the ensemble saw.
+        for single in alone.values():
+            if single.after > tuned.after:
+                tuned = replace(tuned, settings=single.settings, after=single.after)
+        settings = replace(tuned.settings, alone={name: single.settings for name, single in alone.items()})
+        return replace(tuned, settings=settings), alone
+
+    def _tune(self, voters: Sequence[str], starts: Sequence[Settings], budget: int) -> Tuned:
+        space = SearchSpace(self._base.members, tuple(voters), self._pool.required & set(voters), self._max_area)
+        weights = {name: float(name in voters) for name in self._base.members}
+        start = replace(self._base, general=replace(self._base.general, weights=weights), types={}, alone={})
+        before = self._mean(start)
+        self._progress(1)
+        for_types = budget // 2 if self._types else 0
+        found, count = self._minimize(space, start, [start.general, *starts], budget - for_types - 1)
+        general = tuned = replace(start, general=found)
+        score = after = self._mean(general)
+        for name in self._types:
+            candidate, spent = self._tune_type(name, tuned, for_types // len(self._types))
+            count += spent
+            value = self._mean(candidate)
+            if value > after:
+                tuned, after = candidate, value
+        return Tuned(tuned, before, score, after, count + 1)
+
+    def _tune_type(self, name: str, settings: EnsembleSettings, budget: int) -> tuple[EnsembleSettings, int]:
+        """Settings with those of one type added, found on its images and drawn towards the general ones."""
+        voters = tuple(member for member, weight in settings.general.weights.items() if weight > 0)
+        required = frozenset(self._pool.sources(voters))
+        space = SearchSpace(settings.members, voters, required, self._max_area)
+        found, count = self._minimize(space, settings, [settings.general], budget, name)
+        images = self._pool.type_counts()[name]
+        drawn = blend(found, settings.general, DRAW / (DRAW + images))
+        return replace(settings, types={**settings.types, name: drawn}), count
+
+    def _minimize(
+        self,
+        space: SearchSpace,
+        settings: EnsembleSettings,
+        starts: Sequence[Settings],
+        budget: int,
+        cell_type: str | None = None,
+    ) -> tuple[Settings, int]:
+        def objective(x: np.ndarray) -> float:
+            candidate = space.decode(x, settings.general)
+            self._progress(1)
+            if cell_type is None:
+                return -self._mean(replace(settings, general=candidate))
+            return -self._mean(replace(settings, types={**settings.types, cell_type: candidate}), cell_type)
+
+        result = minimize(
+            objective,
+            space.lower,
+            space.upper,
+            tuner=self._tuner,
+            budget=max(1, budget),
+            seed=self._seed,
+            initial=[space.encode(start) for start in starts],
+        )
+        return space.decode(result.x, settings.general), result.evaluations
+
+    def _mean(self, settings: EnsembleSettings, cell_type: str | None = None) -> float:
+        return float(self._pool.score(settings, cell_type).mean())
+
+
+def _average(parts: Sequence[Settings], base: Settings) -> Settings:
+    """Equal weights with the mean thresholds of several settings."""
+    names = ("mask_threshold", "score_threshold", "nms_iou")
+    means = {name: float(np.mean([getattr(part, name) for part in parts])) for name in names}
+    area = round(float(np.mean([part.min_area for part in parts])))
+    return replace(base, weights=dict.fromkeys(base.weights, 1.0), min_area=area, **means)
+
+
+def scores_of(tuned: Tuned, alone: Mapping[str, Tuned]) -> dict[str, dict[str, float]]:
+    """Scores on the tuning images for the provenance, rounded: before, with general settings, after."""
+    rows = {**alone, "ensemble": tuned}
+    return {
+        name: {"before": round(row.before, 6), "general": round(row.general, 6), "after": round(row.after, 6)}
+        for name, row in rows.items()
+    }

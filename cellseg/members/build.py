@@ -1,0 +1,47 @@
+"""From an entry of an ensemble config to a member."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from cellseg.errors import InputError
+from cellseg.members.base import Member
+
+# Imported on demand: a YOLOX-only ensemble should not wait for mmdet and mmseg.
+MEMBER_TYPES = {
+    "yolox": ("cellseg.members.yolox", "YoloxMember"),
+    "mask_rcnn": ("cellseg.members.mask_rcnn", "MaskRCNNMember"),
+    "upernet": ("cellseg.members.upernet", "UPerNetMember"),
+}
+
+
+def build_member(spec: Mapping[str, Any]) -> Member:
+    """Build a member from its entry in an ensemble config.
+
+    Args:
+        spec: ``type`` (a key of ``MEMBER_TYPES``) and the keyword arguments of that member: ``name`` (default: the
+            type), ``work_dir`` (a training's folder, meaning its ``config.py`` and ``best.pth``) or ``config`` and
+            ``checkpoint``, ``device``, and the member's own options.
+
+    Raises:
+        InputError: unknown type or option, or a file that cannot be used.
+    """
+    options = dict(spec)
+    kind = options.pop("type", None)
+    if kind not in MEMBER_TYPES:
+        raise InputError(f"member {dict(spec)}: type {kind!r} is none of {sorted(MEMBER_TYPES)}")
+    options.setdefault("name", kind)
+    if work_dir := options.pop("work_dir", None):
+        options.setdefault("config", f"{work_dir}/config.py")
+        options.setdefault("checkpoint", f"{work_dir}/best.pth")
+    missing = [key for key in ("config", "checkpoint") if not options.get(key)]
+    if missing:
+        raise InputError(f"member {options['name']!r}: give work_dir, or config and checkpoint (missing: {missing})")
+    module, name = MEMBER_TYPES[kind]
+    member_class = getattr(import_module(module), name)
+    try:
+        return member_class(**options)
+    except TypeError as error:
+        if "unexpected keyword argument" in str(error) or "missing" in str(error):
+            raise InputError(f"member {options['name']!r}: {error}") from error
+        raise

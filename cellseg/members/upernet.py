@@ -1,0 +1,178 @@
+"""UPerNet as a member: a map of cells and rims, the instances a watershed makes of it, and its answer for any box."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+from cellseg.datasets.transforms import magnify
+from cellseg.members.base import Member
+from cellseg.members.openmmlab import load_network, preprocess
+from cellseg.openmmlab import scope
+from cellseg.structures import CropMasks
+
+
+@dataclass
+class UPerNetState:
+    """Class probabilities ``[C, H, W]`` (background, cell types, rim) of one image and the segments made of them."""
+
+    probabilities: torch.Tensor
+    image_size: tuple[int, int]
+    segments: torch.Tensor = field(init=False)  # int64 [H, W], 0 = none
+
+    @property
+    def foreground(self) -> torch.Tensor:
+        """Probability that a pixel belongs to any cell, ``[H, W]``."""
+        return 1 - self.probabilities[0]
+
+
+class UPerNetMember(Member):
+    """A trained UPerNet of mmsegmentation whose classes are background, the cell types and the rim of a cell.
+
+    Args:
+        name: unique within the ensemble.
+        config: the ``config.py`` that its training wrote.
+        checkpoint: its ``best.pth``.
+        device: torch device.
+        seed_threshold: interior probability (cell types together) above which a pixel can seed an instance.
+        foreground_threshold: foreground probability above which a pixel joins an instance.
+        least_seed: seeds of fewer pixels are dropped.
+        unsafe_load: load the checkpoint without torch's restriction to plain weights.
+    """
+
+    proposes = True
+
+    def __init__(
+        self,
+        name: str,
+        config: str,
+        checkpoint: str,
+        device: str = "cpu",
+        seed_threshold: float = 0.5,
+        foreground_threshold: float = 0.5,
+        least_seed: int = 6,
+        unsafe_load: bool = False,
+    ):
+        self.name = name
+        self.device = device
+        self.seed_threshold = seed_threshold
+        self.foreground_threshold = foreground_threshold
+        self.least_seed = least_seed
+        self.network = load_network(name, config, checkpoint, "mmseg", device, unsafe_load)
+        self.model = self.network.model
+        self.class_names = self.network.class_names
+        self.magnification = float(self.network.config.get("magnification", 1.0))
+
+    def identity(self) -> dict[str, Any]:
+        return {
+            **self.network.identity,
+            "seed_threshold": self.seed_threshold,
+            "foreground_threshold": self.foreground_threshold,
+            "least_seed": self.least_seed,
+        }
+
+    @torch.no_grad()
+    def encode(self, image: np.ndarray) -> UPerNetState:
+        from mmseg.structures import SegDataSample
+
+        magnified = magnify(image, self.magnification)
+        height, width = magnified.shape[:2]
+        sample = SegDataSample(metainfo=dict(ori_shape=(height, width), img_shape=(height, width)))
+        with scope("mmseg"):
+            inputs = preprocess(self.model, magnified, sample, self.device)
+            logits = self.model.encode_decode(inputs, [dict(ori_shape=(height, width), img_shape=inputs.shape[2:])])
+        # Padding lies to the right and below.
+        probabilities = logits[0, :, :height, :width].softmax(dim=0)
+        state = UPerNetState(shrink_map(probabilities, self.magnification, image.shape[:2]), image.shape[:2])
+        state.segments = self.split(state.probabilities)
+        return state
+
+    def split(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """Instances of a map: seeds where the interior is likely, grown by a watershed over the foreground."""
+        interior = probabilities[1:-1].sum(dim=0).cpu().numpy()
+        foreground = 1 - probabilities[0].cpu().numpy()
+        seeds, count = ndimage.label(interior > self.seed_threshold)
+        sizes = np.bincount(seeds.ravel(), minlength=count + 1)
+        seeds[(sizes < self.least_seed)[seeds]] = 0
+        segments = watershed(-interior, seeds, mask=(foreground > self.foreground_threshold) | (seeds > 0))
+        return torch.from_numpy(segments.astype(np.int64)).to(probabilities.device)
+
+    def boxes(self, state: UPerNetState) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        masks = CropMasks.from_label_image(state.segments)
+        instance, flat = masks.foreground_index()
+        areas = masks.areas().clamp(min=1)
+        certainty = _segment_mean(state.foreground.reshape(-1)[flat], instance, areas)
+        types = state.probabilities[1:-1].reshape(len(self.class_names), -1)[:, flat]
+        votes = torch.stack([_segment_mean(row, instance, areas) for row in types], dim=1)
+        return masks.boxes(), certainty, votes.argmax(dim=1)
+
+    def evidence(
+        self, state: UPerNetState, boxes: torch.Tensor, labels: torch.Tensor, windows: torch.Tensor
+    ) -> tuple[CropMasks, torch.Tensor]:
+        canvas = CropMasks(windows, torch.zeros(_window_areas(windows).sum(), device=windows.device), state.image_size)
+        instance, flat = canvas.pixel_index()
+        foreground = state.foreground.reshape(-1)[flat]
+        foreign = foreign_pixels(state.segments, boxes, instance, flat)
+        certainty = _segment_mean((2 * foreground - 1).abs(), instance, _window_areas(windows).clamp(min=1))
+        return CropMasks(windows, foreground * ~foreign, state.image_size), certainty
+
+
+def shrink_map(values: torch.Tensor, magnification: float, size: tuple[int, int]) -> torch.Tensor:
+    """A magnified map ``[C, H', W']`` read at the pixel centres of the image: ``[C, H, W]``."""
+    if magnification == 1:
+        return values
+    height, width = values.shape[1:]
+    rows = (torch.arange(size[0], device=values.device) + 0.5) * magnification * 2 / height - 1
+    columns = (torch.arange(size[1], device=values.device) + 0.5) * magnification * 2 / width - 1
+    grid = torch.stack([columns.expand(size[0], -1), rows[:, None].expand(-1, size[1])], dim=2)
+    return torch.nn.functional.grid_sample(
+        values[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
+    )[0]
+
+
+def foreign_pixels(
+    segments: torch.Tensor, boxes: torch.Tensor, instance: torch.Tensor, flat: torch.Tensor
+) -> torch.Tensor:
+    """Which window pixels lie in a segment that belongs to another cell than the window's box.
+
+    A segment is foreign to a box when less than half of it lies inside the box and it is not the one that fills most of
+    the box. So a neighbour that reaches into the window does not join the cell, while a cell that the watershed split
+    or merged is left to the other members.
+
+    Args:
+        segments: int64 ``[H, W]``, 0 = none.
+        boxes: float32 ``[N, 4]``.
+        instance: int64 ``[P]``, the box of each window pixel.
+        flat: int64 ``[P]``, the pixel, ``y * W + x``.
+
+    Returns:
+        Bool ``[P]``.
+    """
+    width = segments.shape[1]
+    segment = segments.reshape(-1)[flat]
+    count = int(segments.max()) + 1
+    x, y = flat % width + 0.5, torch.div(flat, width, rounding_mode="floor") + 0.5
+    x0, y0, x1, y1 = boxes[instance].unbind(1)
+    inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+    # Only pairs of box and segment that occur: N x segments would be quadratic in the cells.
+    pairs, pair_of_pixel = torch.unique(instance * count + segment, return_inverse=True)
+    inside_area = torch.zeros(len(pairs), device=flat.device).index_add_(0, pair_of_pixel, inside.float())
+    total = torch.bincount(segments.reshape(-1), minlength=count).float()[pairs % count]
+    is_segment = pairs % count > 0
+    box_of_pair = torch.div(pairs, count, rounding_mode="floor")
+    largest = torch.zeros(len(boxes), device=flat.device).scatter_reduce_(
+        0, box_of_pair, torch.where(is_segment, inside_area, -1.0), "amax", include_self=True
+    )
+    foreign = is_segment & (inside_area < 0.5 * total) & (inside_area < largest[box_of_pair])
+    return foreign[pair_of_pixel]
+
+
+def _segment_mean(values: torch.Tensor, instance: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(len(counts), device=values.device).index_add_(0, instance, values) / counts
+
+
+def _window_areas(windows: torch.Tensor) -> torch.Tensor:
+    return (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])

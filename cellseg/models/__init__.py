@@ -1,0 +1,1 @@
+"""Networks and their registration with OpenMMLab's registries."""

@@ -1,0 +1,141 @@
+"""Training configs: loading, the user's options, and binding to a data folder."""
+
+import ast
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from cellseg.datasets.folder import DataFolder
+from cellseg.errors import InputError, MissingFileError
+
+ENGINES = ("mmengine", "yolox")
+
+
+def read_config(path: str | Path) -> Config:
+    """Read a config file. It is Python and gets executed: open only configs that you trust.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: it cannot be read; the text says why.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such config file")
+    try:
+        return Config.fromfile(str(path))
+    except Exception as error:  # a config is code of the user's: whatever it raises is an error in that file
+        raise InputError(f"{path}: cannot be read as a config ({type(error).__name__}: {error})") from error
+
+
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """Read a training config, apply ``--cfg-options`` and bind it to its data folder.
+
+    Args:
+        path: the config file.
+        options: dotted keys and their values, over what the file says.
+
+    Returns:
+        The config with every placeholder replaced, see ``bind_data``.
+
+    Raises:
+        InputError: unknown engine, unknown option, or a data folder that cannot be used.
+    """
+    config = read_config(path)
+    for key in options or {}:
+        _require_known(config, key, path)
+    config.merge_from_dict(dict(options or {}))
+    engine = config.get("engine")
+    if engine not in ENGINES:
+        raise InputError(f"{path}: engine = {engine!r} is none of {list(ENGINES)}; a training config names its engine")
+    return bind_data(config)
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """``KEY=VALUE`` texts of ``--cfg-options`` as dotted keys with typed values (numbers, booleans, lists, strings)."""
+    options = {}
+    for pair in pairs:
+        key, separator, text = pair.partition("=")
+        if not separator or not key:
+            raise InputError(f"--cfg-options {pair}: expected KEY=VALUE")
+        options[key] = _parse_value(text)
+    return options
+
+
+def _parse_value(text: str) -> Any:
+    """A Python literal where the text is one (``3``, ``[1, 2]``, ``None``, ``true``), else the text itself."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _require_known(config: Config, key: str, path: str | Path) -> None:
+    """Refuse an option whose parent does not exist: a typo would otherwise be kept and do nothing."""
+    *parents, last = key.split(".")
+    node: Any = config
+    for depth, part in enumerate(parents):
+        try:
+            node = node[int(part)] if isinstance(node, Sequence) else node[part]
+        except (KeyError, IndexError, ValueError, TypeError):
+            raise InputError(f"{path}: --cfg-options {key}: there is no {'.'.join(parents[: depth + 1])}") from None
+    if not parents and last not in node:
+        raise InputError(f"{path}: --cfg-options {key}: the config has no {last!r}; it has {sorted(node.keys())}")
+
+
+def bind_data(config: Config) -> Config:
+    """Replace the placeholders of a config by what its data folder says.
+
+    A config that names a data folder (``data_root``, ``fold``) need not know its classes, statistics or files. A string
+    that is exactly one placeholder becomes the value with its type; within a longer string it becomes text.
+
+    Placeholders: ``{data_root}``, ``{fold}``, ``{num_classes}`` (K cell types), ``{num_map_classes}`` (background, K
+    types, rim), ``{class_names}``, ``{mean}`` and ``{std}`` (RGB, 0..255), ``{train_json}``, ``{val_json}``,
+    ``{image_root}``; ``{NAME}`` repeats the config's own top-level number, text or list ``NAME``
+    (``{seed}``, ``{iterations}``), so that ``--cfg-options NAME=...`` reaches every place that depends on it.
+
+    Raises:
+        InputError: the config names no data folder, or one that cannot be used.
+    """
+    if "data_root" not in config:
+        raise InputError(f"{config.filename}: the config has no data_root, the folder that tools/prepare_data.py wrote")
+    folder = DataFolder(config.data_root)
+    fold = int(config.get("fold", 0))
+    classes = list(folder.class_names)
+    own = {f"{{{key}}}": value for key, value in config.items() if isinstance(value, int | float | str | list | tuple)}
+    values = own | {
+        "{data_root}": str(config.data_root),
+        "{fold}": fold,
+        "{num_classes}": len(classes),
+        "{num_map_classes}": len(classes) + 2,
+        "{class_names}": classes,
+        "{mean}": [round(float(value), 4) for value in folder.mean],
+        "{std}": [round(float(value), 4) for value in folder.std],
+        "{image_root}": str(Path(config.data_root) / "images"),
+    } | {f"{{{name}_json}}": str(folder.split_file(fold, name)) for name in ("train", "val")}
+    bound = _replace(config.to_dict(), values)
+    return Config(bound, filename=config.filename)
+
+
+def _replace(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        if value in values:
+            return values[value]
+        for name, replacement in values.items():
+            value = value.replace(name, str(replacement))
+        return value
+    if isinstance(value, Mapping):
+        return {key: _replace(item, values) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_replace(item, values) for item in value)
+    return value
+
+
+def write_config(config: Config, path: str | Path) -> None:
+    """Write a bound config as one self-contained file."""
+    from cellseg.io.files import write_text
+
+    write_text(path, config.pretty_text)

@@ -1,0 +1,90 @@
+"""The one door to training: whatever the network, a config goes in and a work folder comes out."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cellseg.errors import InputError, MissingFileError
+from cellseg.training.config import load_config, write_config
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+
+
+def default_work_dir(config_path: str | Path) -> Path:
+    """``work_dirs/NAME`` for a config ``.../NAME.py``."""
+    return Path("work_dirs") / Path(config_path).stem
+
+
+def train(
+    config_path: str | Path,
+    work_dir: str | Path | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    pretrained: str | Path | None = None,
+    amp: bool = False,
+    launcher: str = "none",
+    options: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train what a config describes.
+
+    Args:
+        config_path: a training config (it is Python and gets executed).
+        work_dir: where everything goes; default ``work_dirs/NAME``.
+        resume: continue the training found in ``work_dir``.
+        overwrite: discard the training found in ``work_dir``.
+        pretrained: a local checkpoint whose fitting weights are loaded first.
+        amp: mixed precision on CUDA.
+        launcher: ``none``, ``pytorch`` (torchrun) or ``slurm``.
+        options: dotted config keys and values.
+
+    Returns:
+        ``best_score``, ``best_checkpoint``, ``iteration`` and ``work_dir``.
+
+    Raises:
+        InputError: an option, config, data folder or checkpoint that cannot be used.
+    """
+    config = load_config(config_path, options)
+    work_dir = Path(work_dir) if work_dir else default_work_dir(config_path)
+    if pretrained is not None and not Path(pretrained).is_file():
+        raise MissingFileError(f"{pretrained}: --pretrained: no such file")
+    if pretrained is not None and resume:
+        raise InputError("--pretrained and --resume exclude each other: a resumed training has its own weights")
+    _prepare_work_dir(work_dir, resume, overwrite)
+    write_config(config, work_dir / "config.py")
+    limit_threads(config)
+    if config.engine == "yolox":
+        from cellseg.training.yolox_engine import train as train_engine
+    else:
+        from cellseg.training.mmengine_engine import train as train_engine
+    result = train_engine(
+        config, work_dir, resume=resume, pretrained=Path(pretrained) if pretrained else None, amp=amp, launcher=launcher
+    )
+    return {**result, "work_dir": work_dir}
+
+
+def limit_threads(config: Mapping[str, Any]) -> None:
+    """OpenCV and loader workers would fight with torch for the cores: torch keeps them."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, os.cpu_count() or 1))
+
+
+def _prepare_work_dir(work_dir: Path, resume: bool, overwrite: bool) -> None:
+    if work_dir.exists() and not work_dir.is_dir():
+        raise InputError(f"{work_dir}: --work-dir names a file; name a folder")
+    used = work_dir.is_dir() and any(work_dir.iterdir())
+    if not used and resume:
+        raise InputError(f"{work_dir}: --resume: nothing to continue there; leave --resume out to start afresh")
+    if used and not resume and not (work_dir / "config.py").is_file():
+        raise InputError(f"{work_dir}: holds files that are no training's; choose another --work-dir")
+    if used and not resume and not overwrite:
+        raise InputError(f"{work_dir}: holds a training already; continue it with --resume or replace it with --overwrite")
+    if used and overwrite and not resume:
+        shutil.rmtree(work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,63 @@
+# A small UPerNet that learns from random weights on a CPU: FPN and pyramid pooling, dilated last stage, auxiliary loss.
+_base_ = ["./runtime.py", "./cells_map.py", "./schedule_adamw.py"]
+default_scope = "mmseg"
+
+norm = dict(type="GN", num_groups=8)
+loss = dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0)
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(
+        type="SegDataPreProcessor",
+        mean="{mean}",
+        std="{std}",
+        bgr_to_rgb=False,
+        pad_val=0,
+        seg_pad_val=255,
+        size_divisor=16,
+        test_cfg=dict(size_divisor=16),
+    ),
+    backbone=dict(
+        type="FineStemResNet",
+        depth=18,
+        base_channels=16,
+        out_indices=(0, 1, 2, 3),
+        strides=(1, 2, 2, 1),
+        dilations=(1, 1, 1, 2),
+        frozen_stages=-1,
+        norm_cfg=norm,
+        norm_eval=False,
+        style="pytorch",
+        init_cfg=None,
+    ),
+    decode_head=dict(
+        type="UPerHead",
+        in_channels=[16, 32, 64, 128],
+        in_index=[0, 1, 2, 3],
+        pool_scales=(1, 2, 3, 6),
+        channels=32,
+        dropout_ratio=0.0,
+        num_classes="{num_map_classes}",
+        norm_cfg=norm,
+        align_corners=False,
+        loss_decode=loss,
+    ),
+    auxiliary_head=dict(
+        type="FCNHead",
+        in_channels=64,
+        in_index=2,
+        channels=32,
+        num_convs=1,
+        concat_input=False,
+        dropout_ratio=0.0,
+        num_classes="{num_map_classes}",
+        norm_cfg=norm,
+        align_corners=False,
+        loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=0.4),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)
+
+learning_rate = 2e-3
+iterations = 600
+train_cfg = dict(val_interval=200)

@@ -1,0 +1,2 @@
+# Small UPerNet (background, cell types, rim) from random weights, for two CPU cores: minutes on the demo's synthetic data.
+_base_ = ["../_base_/upernet_small.py"]
