@@ -51,3 +51,7 @@ def run_command(
         # The reader went away (for example `| head`): not an error of ours, and stdout is closed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
+    except OSError as error:
+        # A disk that is full, a folder that may not be written: the system's words and the file say it.
+        print(f"{parser.prog}: error: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_ERROR

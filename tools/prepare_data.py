@@ -89,7 +89,10 @@ def _add_form(
         "--scale", metavar="S", type=float, default=default.scale, help="scale images and masks together (default: 1)"
     )
     parser.add_argument(
-        "--folds", metavar="N", type=int, default=default.folds, help="how many; 1 makes no test split (default: 5)"
+        "--folds",
+        metavar="N",
+        type=int,
+        help="how many; 1 makes no test split (default: 5, or as many as there are groups)",
     )
     parser.add_argument(
         "--val",

@@ -7,6 +7,7 @@ import numpy as np
 
 from cellseg.errors import InputError
 
+DEFAULT_FOLDS = 5
 _ABSENT = 4.0  # cost of a type missing from a part, relative to the largest cost that counts can make
 _SWAP_LIMIT = 400  # exchanging pairs of groups is tried up to this many groups; moving single ones always
 
@@ -60,6 +61,11 @@ def make_splits(
         fold_of_group = _distribute(counts, np.full(folds, 1 / folds), np.random.default_rng(seed), least)
     splits = [_split(fold, folds, fold_of_group, group_of, counts, val_fraction, seed) for fold in range(folds)]
     return fold_of_group[group_of], splits
+
+
+def default_folds(groups: int) -> int:
+    """Five folds, or as many as there are groups; one where two folds could not be validated."""
+    return min(DEFAULT_FOLDS, groups) if groups > 2 else 1
 
 
 def check_options(folds: int, val_fraction: float, seed: int) -> None:

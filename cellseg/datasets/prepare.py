@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import cellseg
 from cellseg.datasets.folder import FORMAT, SUMMARY_FILE
-from cellseg.datasets.folds import Split, check_options, make_splits
+from cellseg.datasets.folds import Split, check_options, default_folds, make_splits
 from cellseg.datasets.records import Problem, Source, SourceImage
 from cellseg.datasets.repair import REPAIRS, RepairCounts, find_defects, repair
 from cellseg.datasets.rescale import rescale_image, rescale_masks, scaled_size
@@ -39,7 +39,7 @@ class Options:
 
     Attributes:
         scale: factor for images and masks, see ``cellseg.datasets.rescale``.
-        folds: number of folds; 1 makes no test split.
+        folds: number of folds; 1 makes no test split, None takes ``default_folds``.
         val: fraction of the images outside of the test fold that validate.
         seed: for the folds.
         repair: one of ``cellseg.datasets.repair.REPAIRS``.
@@ -48,7 +48,7 @@ class Options:
     """
 
     scale: float = 1.0
-    folds: int = 5
+    folds: int | None = None
     val: float = 0.2
     seed: int = 0
     repair: str = "none"
@@ -63,7 +63,7 @@ class Options:
             raise InputError(f"--repair {self.repair}: expected one of {', '.join(REPAIRS)}")
         if self.on_error not in ON_ERROR:
             raise InputError(f"--on-error {self.on_error}: expected one of {', '.join(ON_ERROR)}")
-        check_options(self.folds, self.val, self.seed)
+        check_options(1 if self.folds is None else self.folds, self.val, self.seed)
 
 
 @dataclass
@@ -122,7 +122,8 @@ def prepare(source: Source, out: str | Path, options: Options) -> dict[str, Any]
 
 def _split(images: Sequence[SourceImage], options: Options) -> tuple[np.ndarray, list[Split]]:
     groups, types = [image.group for image in images], [image.cell_type for image in images]
-    return make_splits(groups, types, options.folds, options.val, options.seed)
+    folds = default_folds(len(set(groups))) if options.folds is None else options.folds
+    return make_splits(groups, types, folds, options.val, options.seed)
 
 
 def _refusal(problems: Sequence[Problem], options: Options) -> str:
@@ -210,7 +211,7 @@ def _summarise(
         "std": std,
         "image_sizes": count_sizes(tally.sizes),
         "scale": options.scale,
-        "folds": options.folds,
+        "folds": len(splits),
         "group_column": source.group_column,
         "groups": len({image.group for image in tally.images}),
         "splits": [{part: len(images) for part, images in asdict(split).items()} for split in splits],

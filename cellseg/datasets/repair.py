@@ -66,9 +66,11 @@ def repair(masks: CropMasks, mode: str) -> tuple[CropMasks, RepairCounts]:
     if mode not in REPAIRS:
         raise InputError(f"repair {mode!r} is not one of {', '.join(REPAIRS)}")
     counts = RepairCounts()
+    if mode == "none":
+        return masks, counts
     holes, broken = find_defects(masks)
     defective = np.flatnonzero(holes | broken if mode != "fill" else holes)
-    if mode == "none" or len(defective) == 0:
+    if len(defective) == 0:
         return masks, counts
     taken = _owners(masks)
     crops = [masks.crop(index) for index in range(len(masks))]

@@ -98,7 +98,9 @@ class Answers:
         if masks.image_size != tuple(self._image.shape[:2]) or not torch.equal(masks.windows, windows):
             raise InputError(f"{name}: its evidence is not in the windows that were asked for")
         if confidence.shape != (len(windows),):
-            raise InputError(f"{name}: expected a confidence for each of {len(windows)} boxes, found {list(confidence.shape)}")
+            raise InputError(
+                f"{name}: expected a confidence for each of {len(windows)} boxes, found {list(confidence.shape)}"
+            )
         return _clamped(masks.values.float(), f"{name}: evidence"), _clamped(confidence, f"{name}: confidence")
 
 

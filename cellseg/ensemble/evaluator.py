@@ -74,7 +74,8 @@ class _Batch:
         self._evidence, tops = stack_evidence(images)
         self._tops = tops
         windows = [
-            truth.windows + torch.tensor([0, int(top), 0, int(top)]) for truth, top in zip(truths, tops[:-1], strict=True)
+            truth.windows + torch.tensor([0, int(top), 0, int(top)])
+            for truth, top in zip(truths, tops[:-1], strict=True)
         ]
         values = torch.cat([truth.values for truth in truths])
         self._truth = CropMasks(torch.cat(windows), values, self._evidence.image_size)

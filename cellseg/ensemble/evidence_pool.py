@@ -93,11 +93,14 @@ class EvidencePool:
         """Number of images of each type, by name."""
         return {name: self._types.count(name) for name in sorted(set(self._types))}
 
-
     def typical_cell(self) -> int:
         """Median area of the true cells in pixels; 0 without cells."""
         areas = torch.cat([truth.areas() for truth in self._truths])
         return int(areas.median()) if len(areas) else 0
+
+    def covers(self, settings: Settings) -> bool:
+        """Whether the evidence for boxes of the members with a weight above 0 was collected, and they have any."""
+        return self._used_sources(settings) in self._images
 
     def score(self, settings: EnsembleSettings, cell_type: str | None = None) -> Tensor:
         """Competition mAP of each image, or of each of one type: float64 ``[I]``.
@@ -114,7 +117,10 @@ class EvidencePool:
         return self._evaluators[key].score(settings)
 
     def _common_sources(self, parts: Sequence[Settings]) -> Sources:
-        found = {self.sources(name for name, weight in part.weights.items() if weight > 0) for part in parts}
+        found = {self._used_sources(part) for part in parts}
         if len(found) != 1 or (sources := found.pop()) not in self._images:
             raise InputError("the evidence of boxes from these members was not collected")
         return sources
+
+    def _used_sources(self, settings: Settings) -> Sources:
+        return self.sources(name for name, weight in settings.weights.items() if weight > 0)

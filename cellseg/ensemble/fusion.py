@@ -1,6 +1,5 @@
 """Box fusion: from the boxes of several detectors to one box per cell, with what each detector thought of it."""
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +7,8 @@ import torch
 from torch import Tensor
 
 from cellseg.ensemble.clusters import Clusters, leader_clusters, mean_clusters, overlapping_pairs
+from cellseg.ensemble.fusion_checks import check_boxes, check_options, check_weights
 from cellseg.errors import InputError
-
-METHODS = ("wbf", "nmw", "nms", "soft_nms")
-RULES = ("avg", "max", "box_and_model_avg", "absent_model_aware_avg")
-DECAYS = ("gaussian", "linear")
 
 
 class FusedBoxes(NamedTuple):
@@ -77,7 +73,7 @@ def fuse_boxes(
         labels: int64 ``[K]``, 0 or more.
         members: int64 ``[K]``, which member each box comes from, 0..M-1.
         num_members: M; None: one more than the largest in ``members``.
-        method: one of ``METHODS``.
+        method: one of those above.
         iou_threshold: boxes with an IoU above it mean the same cell; in 0..1.
         weights: float ``[M]``, 0 or more, not all 0; None: 1 each. Boxes of a member of weight 0 are left out.
         skip_score: boxes with a lower score are left out.
@@ -100,8 +96,12 @@ def fuse_boxes(
     Raises:
         InputError: shapes, values or options that cannot be used, NaN or infinite ones among them.
     """
-    _check_options(method, iou_threshold, rule, decay, sigma, min_score)
+    check_options(method, iou_threshold, rule, decay, sigma, min_score)
     ranked = _rank(boxes, scores, labels, members, num_members, weights, skip_score, across_classes)
+    if len(ranked.boxes) == 0:
+        return FusedBoxes(
+            boxes[:0].float(), scores[:0].float(), labels[:0].long(), scores.new_zeros((len(ranked.weights), 0))
+        )
     if method == "wbf":
         fused = _fuse_means(ranked, iou_threshold, rule or "avg")
     elif method == "nmw":
@@ -182,7 +182,7 @@ def _decay_scores(ranked: _Ranked, threshold: float, sigma: float | None, min_sc
     own = torch.arange(len(scores), device=scores.device)
     cell, box = torch.cat([first[close], own]), torch.cat([second[close], own])
     place = ranked.members[box] * len(scores) + cell
-    confidence = confidence.scatter_reduce_(0, place, ranked.raw_scores[box], "amax").view(-1, len(scores))
+    confidence = confidence.scatter_reduce_(0, place, ranked.raw_scores[box], "amax").view(len(ranked.weights), -1)
     return FusedBoxes(ranked.boxes[kept], scores[kept], ranked.labels[kept], confidence[:, kept])
 
 
@@ -238,8 +238,8 @@ def _rank(
     skip_score: float,
     across_classes: bool,
 ) -> _Ranked:
-    num_members = _check_boxes(boxes, scores, labels, members, num_members)
-    weights = _check_weights(weights, num_members, boxes.device)
+    num_members = check_boxes(boxes, scores, labels, members, num_members)
+    weights = check_weights(weights, num_members, boxes.device)
     if not 0 <= skip_score <= 1:
         raise InputError(f"fuse_boxes: skip_score {skip_score} should lie in 0..1")
     raw_scores = scores.double()
@@ -251,65 +251,3 @@ def _rank(
     return _Ranked(
         boxes[order].double(), weighted[order], raw_scores[order], labels, groups, members[order].long(), weights
     )
-
-
-def _check_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, members: Tensor, num_members: int | None) -> int:
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise InputError(f"fuse_boxes: boxes should have shape [K, 4], found {list(boxes.shape)}")
-    for name, values in (("scores", scores), ("labels", labels), ("members", members)):
-        if list(values.shape) != [len(boxes)]:
-            raise InputError(f"fuse_boxes: {name} should have shape [{len(boxes)}], found {list(values.shape)}")
-        if name != "scores" and values.is_floating_point():
-            raise InputError(f"fuse_boxes: {name} should be whole numbers, found {values.dtype}")
-    bad = ~(boxes.isfinite().all(1) & (boxes[:, 2:] >= boxes[:, :2]).all(1))
-    if bad.any():
-        row = int(bad.nonzero()[0, 0])
-        raise InputError(f"fuse_boxes: box {row} is {boxes[row].tolist()}; expected finite x0 <= x1 and y0 <= y1")
-    bad = ~((scores >= 0) & (scores <= 1))
-    if bad.any():
-        row = int(bad.nonzero()[0, 0])
-        raise InputError(f"fuse_boxes: score {row} is {scores[row].item()}; expected 0..1")
-    if (labels < 0).any():
-        raise InputError(f"fuse_boxes: label {int(labels.min())} is negative")
-    largest = int(members.max()) if len(members) else -1
-    num_members = largest + 1 if num_members is None else num_members
-    if (members < 0).any() or largest >= num_members:
-        raise InputError(f"fuse_boxes: members should lie in 0..{num_members - 1}, found {members.unique().tolist()}")
-    return num_members
-
-
-def _check_weights(weights: Tensor | None, num_members: int, device: torch.device) -> Tensor:
-    if weights is None:
-        return torch.ones(num_members, dtype=torch.float64, device=device)
-    weights = torch.as_tensor(weights, dtype=torch.float64, device=device)
-    if list(weights.shape) != [num_members]:
-        raise InputError(f"fuse_boxes: weights should have shape [{num_members}], found {list(weights.shape)}")
-    if not (weights.isfinite() & (weights >= 0)).all() or (num_members and not (weights > 0).any()):
-        raise InputError(f"fuse_boxes: weights {weights.tolist()} should be finite, 0 or more, and not all 0")
-    return weights
-
-
-def _check_options(
-    method: str,
-    iou_threshold: float,
-    rule: str | None,
-    decay: str | None,
-    sigma: float | None,
-    min_score: float | None,
-) -> None:
-    if method not in METHODS:
-        raise InputError(f"fuse_boxes: method {method!r} is none of {', '.join(METHODS)}")
-    if not 0 <= iou_threshold <= 1:
-        raise InputError(f"fuse_boxes: iou_threshold {iou_threshold} should lie in 0..1")
-    for name, value, known in (("rule", rule, RULES), ("decay", decay, DECAYS)):
-        if value is not None and value not in known:
-            raise InputError(f"fuse_boxes: {name} {value!r} is none of {', '.join(known)}")
-    if method != "wbf" and rule is not None:
-        raise InputError(f"fuse_boxes: rule belongs to wbf and does nothing for {method}; leave it out")
-    for name, value in (("decay", decay), ("sigma", sigma), ("min_score", min_score)):
-        if method != "soft_nms" and value is not None:
-            raise InputError(f"fuse_boxes: {name} belongs to soft_nms and does nothing for {method}; leave it out")
-    if sigma is not None and (decay == "linear" or not (math.isfinite(sigma) and sigma > 0)):
-        raise InputError(f"fuse_boxes: sigma {sigma} should be above 0, and belongs to the gaussian decay")
-    if min_score is not None and not 0 <= min_score <= 1:
-        raise InputError(f"fuse_boxes: min_score {min_score} should lie in 0..1")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from cellseg.ensemble.fusion import METHODS
+from cellseg.ensemble.fusion_checks import METHODS
 from cellseg.errors import InputError
 
 

@@ -100,5 +100,3 @@ def check_members(members: Sequence[Member]) -> None:
                 f"member {member.name} knows the types {list(member.class_names)}, "
                 f"{members[0].name} knows {list(members[0].class_names)}; train them on the same data folder"
             )
-
-

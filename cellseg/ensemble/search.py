@@ -1,5 +1,6 @@
 """The search for weights and thresholds: each member alone, the ensemble, then the cell types."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -71,8 +72,12 @@ class Search:
 
     def total(self) -> int:
         """Candidates that ``run`` scores at most, about."""
-        singles = [name for name in self._base.members if self._pool.sources([name])]
-        return self._budget + (len(singles) * (self._budget // 2) if len(self._base.members) > 1 else 0)
+        return self._budget + len(self._singles()) * (self._budget // 2)
+
+    def _singles(self) -> list[str]:
+        """Members that can work alone, where that is not the whole ensemble anyway."""
+        names = self._pool.names
+        return [name for name in names if self._pool.sources([name])] if len(names) > 1 else []
 
     def run(self) -> tuple[Tuned, dict[str, Tuned]]:
         """Tune every member alone, then all together.
@@ -82,16 +87,14 @@ class Search:
         Returns:
             The result for the ensemble, which carries the settings of the single members too, and theirs by name.
         """
-        members = self._base.members
-        alone = {
-            name: self._tune((name,), [], self._budget // 2)
-            for name in members
-            if len(members) > 1 and self._pool.sources([name])
-        }
-        starts = [tuned.settings.general for tuned in alone.values()]
-        if starts:
-            starts.insert(0, _average(starts, self._base.general))
-        tuned = self._tune(members, starts, self._budget)
+        alone = {name: self._tune((name,), [], self._budget // 2) for name in self._singles()}
+        singles = [tuned.settings.general for tuned in alone.values()]
+        voters = self._pool.names
+        # Those that are likely to be good come first; beyond the budget starts are left out.
+        starts = [_average(singles, self._equal(voters))] if singles else []
+        if any(self._base.general.weights[name] > 0 for name in voters):
+            starts.append(self._base.only(voters).general)
+        tuned = self._tune(voters, [*starts, *singles], self._budget)
         # The types of a member alone may make it better than anything that the search of the ensemble saw.
         for single in alone.values():
             if single.after > tuned.after:
@@ -101,8 +104,7 @@ class Search:
 
     def _tune(self, voters: Sequence[str], starts: Sequence[Settings], budget: int) -> Tuned:
         space = SearchSpace(self._base.members, tuple(voters), self._pool.required & set(voters), self._max_area)
-        weights = {name: float(name in voters) for name in self._base.members}
-        start = replace(self._base, general=replace(self._base.general, weights=weights), types={}, alone={})
+        start = replace(self._base, general=self._equal(voters), types={}, alone={})
         before = self._mean(start)
         self._progress(1)
         for_types = budget // 2 if self._types else 0
@@ -116,6 +118,10 @@ class Search:
             if value > after:
                 tuned, after = candidate, value
         return Tuned(tuned, before, score, after, count + 1)
+
+    def _equal(self, voters: Sequence[str]) -> Settings:
+        """The settings to start from, with equal weights for the voters."""
+        return replace(self._base.general, weights={name: float(name in voters) for name in self._base.members})
 
     def _tune_type(self, name: str, settings: EnsembleSettings, budget: int) -> tuple[EnsembleSettings, int]:
         """Settings with those of one type added, found on its images and drawn towards the general ones."""
@@ -138,6 +144,8 @@ class Search:
         def objective(x: np.ndarray) -> float:
             candidate = space.decode(x, settings.general)
             self._progress(1)
+            if not self._pool.covers(candidate):
+                return math.inf  # members that cannot work without the others' boxes
             if cell_type is None:
                 return -self._mean(replace(settings, general=candidate))
             return -self._mean(replace(settings, types={**settings.types, cell_type: candidate}), cell_type)
@@ -158,11 +166,11 @@ class Search:
 
 
 def _average(parts: Sequence[Settings], base: Settings) -> Settings:
-    """Equal weights with the mean thresholds of several settings."""
+    """``base`` with the mean thresholds of several settings."""
     names = ("mask_threshold", "score_threshold", "nms_iou")
     means = {name: float(np.mean([getattr(part, name) for part in parts])) for name in names}
     area = round(float(np.mean([part.min_area for part in parts])))
-    return replace(base, weights=dict.fromkeys(base.weights, 1.0), min_area=area, **means)
+    return replace(base, min_area=area, **means)
 
 
 def scores_of(tuned: Tuned, alone: Mapping[str, Tuned]) -> dict[str, dict[str, float]]:

@@ -18,7 +18,7 @@ _NMS_IOU = (0.02, 0.8)
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """A box of coordinates: a weight for each member (0..1, divided by their sum), the exponent, three thresholds, area.
+    """A box of coordinates: weights (0..1, divided by their sum), the exponent, three thresholds, the least area.
 
     A single member has neither weights nor an exponent to search.
 

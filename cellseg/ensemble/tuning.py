@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from cellseg.datasets.folder import DataFolder
@@ -14,7 +15,6 @@ from cellseg.ensemble.evidence_pool import EvidencePool
 from cellseg.ensemble.pipeline import check_members
 from cellseg.ensemble.provenance import describe_members, versions
 from cellseg.ensemble.search import Search, Tuned, scores_of
-from cellseg.ensemble.settings import EnsembleSettings
 from cellseg.ensemble.tuners import DEFAULT_TUNER
 from cellseg.ensemble.weights_file import save_weights
 from cellseg.errors import InputError
@@ -81,7 +81,35 @@ def tune_ensemble(
     pool = EvidencePool(built, config.fusion)
     _fill(pool, folder, records, EvidenceCache(cache) if cache else None)
     base = config.parse_settings(folder.class_names)
-    base = base.only(pool.names)
-    narrowed = EnsembleSettings(pool.names, base.class_names, _only(base, pool.names), {}, base.claim)
-    search = Search(pool, narrowed, tuner, budget, seed)
-    raise NotImplementedError
+    with tqdm(desc="tune", unit="candidate", disable=None) as bar:
+        search = Search(pool, base, tuner, budget, seed, bar.update)
+        bar.total = search.total()
+        tuned, alone = search.run()
+    provenance = {
+        "tool": "tune_ensemble",
+        "versions": versions(),
+        "members": describe_members(built),
+        "fusion": config.fusion.to_dict(),
+        "data": {
+            "annotations": file_hash(folder.split_file(config.fold, split)),
+            "fold": config.fold,
+            "split": split,
+            "images": len(pool),
+        },
+        "search": {"tuner": tuner or DEFAULT_TUNER, "budget": budget, "seed": seed},
+        "scores": scores_of(tuned, alone),
+    }
+    save_weights(out, tuned.settings, provenance)
+    return TuningReport(tuned, alone, len(pool), tuple(tuned.settings.types))
+
+
+def _fill(pool: EvidencePool, folder: DataFolder, records: Sequence[ImageRecord], cache: EvidenceCache | None) -> None:
+    for record in tqdm(records, desc="ask members", unit="image", disable=None):
+        image = to_rgb(read_image(folder.image_path(record.file_name)))
+        if image.shape[:2] != (record.height, record.width):
+            raise InputError(
+                f"{folder.image_path(record.file_name)}: {image.shape[1]} x {image.shape[0]} pixels, its annotations "
+                f"are for {record.width} x {record.height}; run tools/prepare_data.py again"
+            )
+        with torch.inference_mode():
+            pool.add(image, record.masks, record.cell_type, cache)

@@ -38,6 +38,7 @@ class UPerNetMember(Member):
         checkpoint: its ``best.pth``.
         device: torch device.
         seed_threshold: interior probability (cell types together) above which a pixel can seed an instance.
+        seed_blur: standard deviation in pixels of the Gaussian that smooths the interior before that.
         foreground_threshold: foreground probability above which a pixel joins an instance.
         least_seed: seeds of fewer pixels are dropped.
         unsafe_load: load the checkpoint without torch's restriction to plain weights.
@@ -52,6 +53,7 @@ class UPerNetMember(Member):
         checkpoint: str,
         device: str = "cpu",
         seed_threshold: float = 0.5,
+        seed_blur: float = 1.0,
         foreground_threshold: float = 0.5,
         least_seed: int = 6,
         unsafe_load: bool = False,
@@ -59,6 +61,7 @@ class UPerNetMember(Member):
         self.name = name
         self.device = device
         self.seed_threshold = seed_threshold
+        self.seed_blur = seed_blur
         self.foreground_threshold = foreground_threshold
         self.least_seed = least_seed
         self.network = load_network(name, config, checkpoint, "mmseg", device, unsafe_load)
@@ -70,6 +73,7 @@ class UPerNetMember(Member):
         return {
             **self.network.identity,
             "seed_threshold": self.seed_threshold,
+            "seed_blur": self.seed_blur,
             "foreground_threshold": self.foreground_threshold,
             "least_seed": self.least_seed,
         }
@@ -94,6 +98,8 @@ class UPerNetMember(Member):
         """Instances of a map: seeds where the interior is likely, grown by a watershed over the foreground."""
         interior = probabilities[1:-1].sum(dim=0).cpu().numpy()
         foreground = 1 - probabilities[0].cpu().numpy()
+        # Single pixels of doubt inside a cell should not make two seeds of it.
+        interior = ndimage.gaussian_filter(interior, self.seed_blur)
         seeds, count = ndimage.label(interior > self.seed_threshold)
         sizes = np.bincount(seeds.ravel(), minlength=count + 1)
         seeds[(sizes < self.least_seed)[seeds]] = 0

@@ -80,8 +80,8 @@ class YoloxMember(Member):
         if training.get("engine") != "yolox" or "exp" not in training:
             raise InputError(f"{config}: not the config of a YOLOX training (engine = 'yolox' with exp=dict(...))")
         self.settings = read_settings(training.exp)
-        self.hashes = dict(config=file_hash(config), checkpoint=file_hash(checkpoint))
         state = load_state(checkpoint, unsafe=unsafe_load)
+        self.hashes = dict(config=file_hash(config), checkpoint=file_hash(checkpoint))
         meta = state.get("meta")
         if not isinstance(meta, dict) or "shape_prior" not in meta or "class_names" not in meta:
             raise InputError(f"{checkpoint}: not the best.pth of a YOLOX training (it has no shape prior)")

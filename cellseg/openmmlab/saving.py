@@ -49,6 +49,15 @@ class AtomicCheckpointHook(CheckpointHook):
             for leftover in Path(self.out_dir).glob(".*.pth"):
                 leftover.unlink()
 
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Keep functions out of the file: with them it could only be loaded by running code.
+
+        OneCycleLR has one among its states; a resumed schedule has it from its construction.
+        """
+        schedules = checkpoint.get("param_schedulers", [])
+        for group in schedules.values() if isinstance(schedules, dict) else [schedules]:
+            group[:] = [{key: value for key, value in state.items() if not callable(value)} for state in group]
+
     def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
         # As in mmengine, but for the order: the new file, then the name of the last, then the outdated one.
         outdated = self._note_kept(runner, step)

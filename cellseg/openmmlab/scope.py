@@ -2,10 +2,11 @@
 
 import copy
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
@@ -41,15 +42,16 @@ def scope(name: str) -> Iterator[None]:
         yield
 
 
-def build_model(config: dict[str, Any], scope_name: str) -> nn.Module:
+def build_model(config: Mapping[str, Any], scope_name: str) -> nn.Module:
     """Build a network from the ``model`` part of a config, without initialising or loading its weights.
 
     Args:
-        config: a dict with ``type``; it is not changed.
+        config: has ``type`` and the settings of that network; it is not changed.
         scope_name: the package it belongs to, see ``scope``.
     """
     with scope(scope_name):
-        return MODELS.build(copy.deepcopy(config))
+        # The networks read their settings as attributes.
+        return MODELS.build(ConfigDict(copy.deepcopy(config)))
 
 
 def _register(package: str) -> None:

@@ -4,6 +4,9 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from cellseg.errors import InputError
 
 # Products of two sides, and so positions of pixels, stay well inside 64 bits.
@@ -29,3 +32,31 @@ def short(value: Any, limit: int = 60) -> str:
     """``repr`` cut to a length that fits into a message."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def select_instances(index: int | slice | Tensor | Sequence[int], count: int, device: torch.device) -> Tensor:
+    """Chosen instances as int64 [K], from all that indexing takes.
+
+    Raises:
+        IndexError: a number outside -count..count - 1, or a bool index of another length.
+    """
+    everything = torch.arange(count, device=device)
+    if isinstance(index, slice):
+        return everything[index]
+    chosen = torch.as_tensor(index, device=device)
+    if chosen.numel() == 0 and chosen.dtype != torch.bool:
+        chosen = chosen.long()
+    return everything[chosen].reshape(-1)
+
+
+def as_whole_numbers(values: Tensor, name: str = "windows") -> Tensor:
+    """int64 of any whole-number type.
+
+    Raises:
+        InputError: bool, floating or complex numbers.
+    """
+    values = torch.as_tensor(values)
+    # An empty list becomes a floating tensor; there is no number in it to be wrong.
+    if values.numel() and (values.dtype == torch.bool or values.is_floating_point() or values.is_complex()):
+        raise InputError(f"{name}: expected whole numbers, got {values.dtype}")
+    return values.long()

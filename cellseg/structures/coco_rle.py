@@ -20,7 +20,12 @@ def counts_of_runs(starts: np.ndarray, lengths: np.ndarray, pixels: int) -> np.n
         starts: int64 [R], counted from 0 in column-major order, ascending, runs apart from each other.
         lengths: int64 [R].
         pixels: of the whole image.
+
+    Raises:
+        InputError: the image has more pixels than COCO's 32-bit counts hold.
     """
+    if pixels > _LARGEST_COUNT:
+        raise InputError(f"COCO RLE: an image of {pixels} pixels is more than its 32-bit counts hold")
     stops = starts + lengths
     bounds = np.empty(2 * len(starts) + 2, np.int64)
     bounds[0], bounds[-1] = 0, pixels
@@ -91,12 +96,12 @@ def decompress(text: str | bytes) -> np.ndarray:
 
 def _codes(text: str | bytes) -> np.ndarray:
     """The six bits of each character, int64."""
-    raw = text.encode("utf-8") if isinstance(text, str) else bytes(text)
-    codes = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
+    characters = text if isinstance(text, str) else text.decode("latin-1")
+    codes = np.frombuffer(characters.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64) - 48
     wrong = (codes < 0) | (codes > 63)
     if wrong.any():
         place = int(wrong.argmax())
-        raise InputError(f"COCO RLE: character {place + 1} is {chr(raw[place])!r}, which the code does not have")
+        raise InputError(f"COCO RLE: character {place + 1} is {characters[place]!r}, which the code does not have")
     return codes
 
 

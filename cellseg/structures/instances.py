@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cellseg.errors import InputError
-from cellseg.structures.checks import check_image_size, short
-from cellseg.structures.masks import CropMasks, select_instances
+from cellseg.structures.checks import check_image_size, select_instances, short
+from cellseg.structures.masks import CropMasks
 
 _KEYS = ("boxes", "class_names", "image_size", "labels", "masks", "scores")
 
@@ -129,8 +129,9 @@ class Instances:
             raise InputError(f"class_names: expected a list of texts, got {short(names)}")
         if not isinstance(texts, (list, tuple)):
             raise InputError(f"masks: expected a list of texts, got {short(texts)}")
+        image_size = check_image_size(values["image_size"])
         try:
-            masks = CropMasks.from_rle(texts, values["image_size"])
+            masks = CropMasks.from_rle(texts, image_size)
         except InputError as error:
             raise InputError(f"masks: {error}") from None
         boxes = _as_tensor("boxes", values["boxes"])
@@ -139,7 +140,7 @@ class Instances:
             scores=_as_tensor("scores", values["scores"]),
             labels=_as_tensor("labels", values["labels"]),
             masks=masks,
-            image_size=masks.image_size,
+            image_size=image_size,
             class_names=tuple(names),
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cellseg.errors import InputError
 from cellseg.structures import codecs, polygons
-from cellseg.structures.checks import check_image_size
+from cellseg.structures.checks import as_whole_numbers, check_image_size, select_instances
 from cellseg.structures.dense import crops_of_dense, crops_of_labels, find_overlap, paint_labels
 from cellseg.structures.windows import (
     check_windows,
@@ -53,7 +53,7 @@ class CropMasks:
 
     def __init__(self, windows: Tensor, values: Tensor, image_size: tuple[int, int]):
         self.image_size = check_image_size(image_size)
-        self.windows = _as_whole_numbers(windows)
+        self.windows = as_whole_numbers(windows)
         check_windows(self.windows, self.image_size)
         self.values = _as_values(values)
         if self.values.device != self.windows.device:
@@ -104,7 +104,7 @@ class CropMasks:
         labels = torch.as_tensor(labels)
         if labels.ndim != 2:
             raise InputError(f"label image: expected shape [H, W], got {list(labels.shape)}")
-        labels = _as_whole_numbers(labels, "label image")
+        labels = as_whole_numbers(labels, "label image")
         image_size = check_image_size(labels.shape)
         return cls._trusted(*crops_of_labels(labels), image_size)
 
@@ -115,7 +115,7 @@ class CropMasks:
         Raises:
             InputError: a crop whose shape is not its window's.
         """
-        windows = _as_whole_numbers(windows)
+        windows = as_whole_numbers(windows)
         image_size = check_image_size(image_size)
         check_windows(windows, image_size)
         if len(crops) != len(windows):
@@ -244,7 +244,7 @@ class CropMasks:
         Raises:
             InputError: the windows are not [N, 4] or not inside the image.
         """
-        windows = _as_whole_numbers(windows).to(self.device)
+        windows = as_whole_numbers(windows).to(self.device)
         check_windows(windows, self.image_size)
         if len(windows) != len(self):
             raise InputError(f"windows: expected shape [{len(self)}, 4], got {list(windows.shape)}")
@@ -324,31 +324,8 @@ class CropMasks:
 
     def _expect(self, dtype: torch.dtype) -> None:
         if self.dtype != dtype:
-            remedy = "threshold() makes masks of probabilities" if dtype == torch.bool else "float() the values"
-            raise InputError(f"expected {dtype} values, got {self.dtype}: {remedy}")
-
-
-def select_instances(index: int | slice | Tensor | Sequence[int], count: int, device: torch.device) -> Tensor:
-    """Chosen instances as int64 [K], from all that indexing takes.
-
-    Raises:
-        IndexError: a number outside -count..count - 1, or a bool index of another length.
-    """
-    everything = torch.arange(count, device=device)
-    if isinstance(index, slice):
-        return everything[index]
-    chosen = torch.as_tensor(index, device=device)
-    if chosen.numel() == 0 and chosen.dtype != torch.bool:
-        chosen = chosen.long()
-    return everything[chosen].reshape(-1)
-
-
-def _as_whole_numbers(values: Tensor, name: str = "windows") -> Tensor:
-    values = torch.as_tensor(values)
-    # An empty list becomes a floating tensor; there is no number in it to be wrong.
-    if values.numel() and (values.dtype == torch.bool or values.is_floating_point() or values.is_complex()):
-        raise InputError(f"{name}: expected whole numbers, got {values.dtype}")
-    return values.long()
+            expected = "bool masks, which threshold() makes" if dtype == torch.bool else "probabilities (float32)"
+            raise InputError(f"expected {expected}, got {self.dtype} values")
 
 
 def _as_values(values: Tensor) -> Tensor:

@@ -113,7 +113,8 @@ def fill_outlines(
     """Tight windows and crops of the pixels whose centre lies inside an instance's rings.
 
     Inside is where a line to infinity crosses the rings an odd number of times, so holes need no direction. A
-    centre exactly on an edge belongs to the right or lower side. What lies outside the image is cut off.
+    centre exactly on an edge counts as lying right of it, on a horizontal one as below. What lies outside the image
+    is cut off.
 
     Args:
         outlines: for each instance rings [K, 2] of points (x, y), K at least 3, closed or not.
@@ -137,7 +138,8 @@ def fill_outlines(
         raise InputError(f"outlines: their edges cross {rows.sum()} pixel rows, more than {_MOST_CROSSINGS}: refused")
     edge = np.repeat(np.arange(len(edges)), rows)
     y = np.arange(len(edge)) - np.repeat(np.cumsum(rows) - rows - first, rows)
-    crossing = x0[edge] + (y + 0.5 - y0[edge]) * ((x1 - x0)[edge] / (y1 - y0)[edge])
+    # Dividing last keeps crossings exact that fall on a centre, as far as the numbers allow.
+    crossing = x0[edge] + (y + 0.5 - y0[edge]) * (x1 - x0)[edge] / (y1 - y0)[edge]
     column = np.clip(np.ceil(crossing - 0.5), 0, width).astype(np.int64)
     order = np.lexsort((column, y, instance[edge]))
     begin, end = order[0::2], order[1::2]

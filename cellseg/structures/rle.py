@@ -101,6 +101,8 @@ def decode_texts(texts: Sequence[str], image_size: tuple[int, int]) -> tuple[np.
         InputError: a text is damaged; it says which instance and pair.
     """
     height, width = check_image_size(image_size)
+    if isinstance(texts, str):
+        raise InputError(f"RLE: expected a list of texts, got one text {short(texts)}")
     runs = _decode_clean(texts, height * width)
     if runs is None:
         runs = _decode_one_by_one(texts, height, width)
@@ -171,7 +173,7 @@ def _runs_are_valid(numbers: np.ndarray, pixels: int, instance: np.ndarray | Non
     after = starts[1:] >= stops[:-1]
     if instance is not None:
         after |= instance[1:] != instance[:-1]
-    return bool(after.all() and (stops > starts).all()) and starts.min() >= 1 and stops.max() <= pixels + 1
+    return bool(after.all() and (stops > starts).all() and starts.min() >= 1 and stops.max() <= pixels + 1)
 
 
 def _fault(tokens: Sequence[str], height: int, width: int) -> str:

@@ -93,7 +93,7 @@ def bind_data(config: Config) -> Config:
     that is exactly one placeholder becomes the value with its type; within a longer string it becomes text.
 
     Placeholders: ``{data_root}``, ``{fold}``, ``{num_classes}`` (K cell types), ``{num_map_classes}`` (background, K
-    types, rim), ``{class_names}``, ``{mean}`` and ``{std}`` (RGB, 0..255), ``{train_json}``, ``{val_json}``,
+    types, rim), ``{map_class_weights}`` (1, and ``rim_weight`` for the rim), ``{class_names}``, ``{mean}`` and ``{std}`` (RGB, 0..255), ``{train_json}``, ``{val_json}``,
     ``{image_root}``; ``{NAME}`` repeats the config's own top-level number, text or list ``NAME``
     (``{seed}``, ``{iterations}``), so that ``--cfg-options NAME=...`` reaches every place that depends on it.
 
@@ -111,6 +111,7 @@ def bind_data(config: Config) -> Config:
         "{fold}": fold,
         "{num_classes}": len(classes),
         "{num_map_classes}": len(classes) + 2,
+        "{map_class_weights}": [1.0] * (len(classes) + 1) + [float(config.get("rim_weight", 1.0))],
         "{class_names}": classes,
         "{mean}": [round(float(value), 4) for value in folder.mean],
         "{std}": [round(float(value), 4) for value in folder.std],

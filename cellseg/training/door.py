@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cellseg.errors import InputError, MissingFileError
+from cellseg.errors import CellsegError, InputError, MissingFileError
 from cellseg.training.config import load_config, write_config
 
 LAUNCHERS = ("none", "pytorch", "slurm")
@@ -46,6 +46,7 @@ def train(
 
     Raises:
         InputError: an option, config, data folder or checkpoint that cannot be used.
+        CellsegError: the training cannot go on: its loss is not finite, or the GPU's memory is full.
     """
     config = load_config(config_path, options)
     work_dir = Path(work_dir) if work_dir else default_work_dir(config_path)
@@ -53,17 +54,30 @@ def train(
         raise MissingFileError(f"{pretrained}: --pretrained: no such file")
     if pretrained is not None and resume:
         raise InputError("--pretrained and --resume exclude each other: a resumed training has its own weights")
-    _prepare_work_dir(work_dir, resume, overwrite)
-    write_config(config, work_dir / "config.py")
+    if overwrite and resume:
+        raise InputError("--overwrite and --resume exclude each other: one discards the training, the other continues it")
+    if amp and not torch.cuda.is_available():
+        raise InputError("--amp: mixed precision needs a CUDA device; leave the option out on a CPU")
+    if _is_first_process(launcher):
+        _prepare_work_dir(work_dir, resume, overwrite)
+        write_config(config, work_dir / "config.py")
     limit_threads(config)
     if config.engine == "yolox":
         from cellseg.training.yolox_engine import train as train_engine
     else:
         from cellseg.training.mmengine_engine import train as train_engine
-    result = train_engine(
-        config, work_dir, resume=resume, pretrained=Path(pretrained) if pretrained else None, amp=amp, launcher=launcher
-    )
+    pretrained = Path(pretrained) if pretrained else None
+    try:
+        result = train_engine(config, work_dir, resume=resume, pretrained=pretrained, amp=amp, launcher=launcher)
+    except torch.cuda.OutOfMemoryError as error:
+        raise CellsegError("the memory of the GPU is too small for this config; lower its batch size or view") from error
     return {**result, "work_dir": work_dir}
+
+
+def _is_first_process(launcher: str) -> bool:
+    """Whether this process prepares the work folder; a launcher starts several with one folder."""
+    variable = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(launcher)
+    return variable is None or os.environ.get(variable, "0") == "0"
 
 
 def limit_threads(config: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from cellseg.errors import CellsegError
 from cellseg.training.log import TrainingLog
 
 
@@ -35,8 +36,9 @@ class TrainingLogHook(Hook):
     ) -> None:
         losses = {name: float(value.detach()) for name, value in (outputs or {}).items() if "loss" in name}
         if not torch.isfinite(torch.tensor(list(losses.values()))).all():
-            raise FloatingPointError(
-                f"iteration {runner.iter + 1}: the loss is not finite ({losses}); lower the learning rate or clip gradients"
+            parts = ", ".join(f"{name} {value:g}" for name, value in losses.items())
+            raise CellsegError(
+                f"iteration {runner.iter + 1}: the loss is not finite ({parts}); lower learning_rate or clip gradients"
             )
         if self.log is not None:
             self.log.step(runner.iter + 1, losses, runner.optim_wrapper.get_lr()["lr"][0])

@@ -3,14 +3,12 @@ best_by = "segm_ap"
 magnification = 1.0
 batch_size = 4
 workers = 0  # on two cores the loader would take them from the network
-keep_workers = False
 view = (160, 160)
 view_scale = (0.8, 1.25)
 
 train_dataloader = dict(
     batch_size="{batch_size}",
     num_workers="{workers}",
-    persistent_workers="{keep_workers}",
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
         type="CellDataset",

@@ -27,6 +27,6 @@ default_hooks = dict(
     logger=dict(type="TrainingLogHook", interval=20),
     checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=100, max_keep_ckpts=1, save_best="{best_by}", rule="greater"),
 )
-custom_hooks = []
+custom_hooks = [dict(type="ExactResumeHook")]
 train_cfg = dict(type="IterBasedTrainLoop", max_iters="{iterations}", val_interval=100)
 val_cfg = dict(type="ValLoop")

@@ -46,4 +46,6 @@ def write_cells(tmp_path) -> Callable[..., tuple[Path, Path]]:
 @pytest.fixture
 def six_wells(write_cells) -> tuple[Path, Path]:
     """Twelve images of two types in six wells."""
-    return write_cells({f"{kind}_{well}": [f"{kind}{well}{n}" for n in "xy"] for kind in ("astro", "cort") for well in "ABC"})
+    return write_cells(
+        {f"{kind}_{well}": [f"{kind}{well}{n}" for n in "xy"] for kind in ("astro", "cort") for well in "ABC"}
+    )

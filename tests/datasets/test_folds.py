@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellseg.datasets.folds import make_splits
+from cellseg.datasets.folds import default_folds, make_splits
 from cellseg.errors import InputError
 
 
@@ -120,6 +120,13 @@ def test_too_few_groups(groups, folds, message):
     names = [f"g{number % groups}" for number in range(18)]
     with pytest.raises(InputError, match=message):
         make_splits(names, ["a"] * 18, folds)
+
+
+@pytest.mark.parametrize(("groups", "folds"), [(1, 1), (2, 1), (3, 3), (4, 4), (5, 5), (90, 5)])
+def test_default_folds_fit_the_groups(groups, folds):
+    assert default_folds(groups) == folds
+    if groups > 1:
+        assert len(make_splits([str(number) for number in range(groups)], ["a"] * groups, folds)[1]) == folds
 
 
 @pytest.mark.parametrize(

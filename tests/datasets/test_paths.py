@@ -38,7 +38,9 @@ def test_keys_of_files(name, key):
     assert key_of_file(name) == key
 
 
-@pytest.mark.parametrize("name", ["../a.png", "x/../../a.png", "/etc/a.png", "C:/a.png", "..\\a.png", "", None, 3, "a\0.png"])
+@pytest.mark.parametrize(
+    "name", ["../a.png", "x/../../a.png", "/etc/a.png", "C:/a.png", "..\\a.png", "", None, 3, "a\0.png"]
+)
 def test_file_names_that_lead_elsewhere(name):
     with pytest.raises(InputError, match="file name .* (leads out of the image folder|is not a name)"):
         key_of_file(name)
@@ -46,7 +48,14 @@ def test_file_names_that_lead_elsewhere(name):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("images/a.png", "images/b.tif", "images/b.png", "images/inner/c.jpg", "images/notes.txt", "outside.png"):
+    for name in (
+        "images/a.png",
+        "images/b.tif",
+        "images/b.png",
+        "images/inner/c.jpg",
+        "images/notes.txt",
+        "outside.png",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "images" / "link.png").symlink_to(tmp_path / "outside.png")

@@ -62,7 +62,7 @@ def test_separate_masks_stay_separate(seed, scale):
 @pytest.mark.parametrize("scale", [0.3, 0.5, 0.77, 1.0, 1.6, 2.0])
 def test_masks_keep_their_place(scale):
     size = (260, 352)
-    masks = CropMasks.from_dense(disks(size, [(60.2, 50.7, 18.0), (300.5, 200.1, 25.3), (12.0, 250.0, 15.0)]))
+    masks = CropMasks.from_dense(disks(size, [(60.2, 50.7, 28.0), (300.5, 200.1, 35.3), (32.1, 219.4, 30.0)]))
     new_size = scaled_size(size, scale)
     factor = np.array([new_size[1] / size[1], new_size[0] / size[0]])
     scaled = rescale_masks(masks, new_size)
@@ -70,6 +70,19 @@ def test_masks_keep_their_place(scale):
         assert np.abs(centroid(before) * factor - centroid(after)).max() < 0.1
         # Pixels that are covered by exactly half are left out, of which there are many at scale 1/2.
         assert after.sum() == pytest.approx(before.sum() * factor.prod(), rel=0.04)
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.5, 0.77, 1.6])
+def test_masks_do_not_drift(scale):
+    """Small cells are rounded to pixels one by one, but in no direction more than in the other."""
+    rng = np.random.default_rng(1)
+    circles = [(*rng.uniform((15, 15), (85, 105)), rng.uniform(6, 12)) for _ in range(150)]
+    masks = CropMasks.from_dense(disks((120, 100), circles))
+    new_size = scaled_size(masks.image_size, scale)
+    factor = np.array([new_size[1] / 100, new_size[0] / 120])
+    pairs = zip(masks.to_dense().numpy(), rescale_masks(masks, new_size).to_dense().numpy(), strict=True)
+    shifts = np.array([centroid(after) - centroid(before) * factor for before, after in pairs])
+    assert np.abs(shifts.mean(0)).max() < 0.02
 
 
 @pytest.mark.parametrize("scale", [0.3, 0.5, 0.77, 1.6, 2.0])

@@ -32,7 +32,9 @@ def test_images_masks_types_and_groups(six_wells):
     assert source.problems == []
     assert source.class_names == ("astro", "cort")
     assert source.group_column == "sample_id"
-    assert [image.key for image in source.images] == sorted(f"{k}{w}{n}" for k in ("astro", "cort") for w in "ABC" for n in "xy")
+    assert [image.key for image in source.images] == sorted(
+        f"{k}{w}{n}" for k in ("astro", "cort") for w in "ABC" for n in "xy"
+    )
     first = source.images[1]
     assert (first.key, first.cell_type, first.group, first.size) == ("astroAy", "astro", "astro_A", (24, 32))
     masks, names, problems = cells(first)

@@ -43,6 +43,12 @@ def test_best_pairs_of_equal_number_have_the_largest_iou():
     np.testing.assert_array_equal(pairs.iou, [90 / 110, 90 / 110])
 
 
+def test_more_pairs_come_before_larger_iou():
+    """Two pairs of IoU 1 have the larger sum, but three pairs of IoU 70/130 are more."""
+    pairs = best_pairs(overlap_from_iou([[70, 0, 0], [100, 70, 0], [0, 100, 70]]))
+    assert list(zip(pairs.rows, pairs.columns, strict=True)) == [(0, 0), (1, 1), (2, 2)]
+
+
 @pytest.mark.parametrize("seed", range(200))
 def test_best_pairs_equal_trying_everything(seed):
     generator = np.random.default_rng(seed)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -12,13 +13,13 @@ from cellseg.structures import CropMasks
 CLASS_NAMES = ("disc", "bar")
 
 
-def write_disc_folder(root: Path, train: int = 8, val: int = 4, size: tuple[int, int] = (96, 96), seed: int = 0) -> Path:
+def write_disc_folder(root: Path, train: int = 8, val: int = 4) -> Path:
     """Write a data folder with one fold; returns its path.
 
     Discs (radius 6 to 9 px) and bars (18 x 8 px) in equal parts, about eight in an image; the last training image is
     empty. ``test`` is the same as ``val``.
     """
-    generator = np.random.default_rng(seed)
+    generator, size = np.random.default_rng(0), (96, 96)
     parts = {"train": [], "val": []}
     cells = []
     for number in range(train + val):
@@ -51,7 +52,7 @@ def write_disc_folder(root: Path, train: int = 8, val: int = 4, size: tuple[int,
 
 
 def draw_cells(generator: np.random.Generator, size: tuple[int, int]) -> tuple[list[np.ndarray], list[int]]:
-    """Up to eight shapes that do not touch, as dense masks, and their labels."""
+    """Up to eight shapes with three pixels between them, as dense masks, and their labels."""
     y, x = np.mgrid[: size[0], : size[1]] + 0.5
     masks: list[np.ndarray] = []
     labels: list[int] = []
@@ -62,7 +63,8 @@ def draw_cells(generator: np.random.Generator, size: tuple[int, int]) -> tuple[l
             mask = (y - centre_y) ** 2 + (x - centre_x) ** 2 < generator.uniform(6, 9) ** 2
         else:
             mask = (abs(y - centre_y) < 4) & (abs(x - centre_x) < 9)
-        if not any((mask & other).any() for other in masks):
+        around = cv2.dilate(mask.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+        if not any((around & other).any() for other in masks):
             masks.append(mask)
             labels.append(label)
     return masks, labels

@@ -20,8 +20,8 @@ def differential_evolution(
     Args:
         problem: what is minimised.
         rng: source of all random numbers.
-        population: number of points, 5 or more; 0 picks twice the dimensions, but at most a fifth of the budget, so that
-            at least four generations follow the first.
+        population: number of points, 5 or more; 0 picks twice the dimensions, but at most a fifth of the budget, so
+            that at least four generations follow the first, and at least 8, fewer settle too early.
         recombination: part of the coordinates that a trial takes from its mutant, in 0..1.
 
     Raises:
@@ -32,7 +32,7 @@ def differential_evolution(
     if not 0 <= recombination <= 1:
         raise InputError(f"differential_evolution: recombination {recombination}: expected 0 to 1")
     dimensions = len(problem.lower)
-    size = int(population) or max(5, min(2 * dimensions, problem.budget // 5))
+    size = int(population) or max(8, min(2 * dimensions, problem.budget // 5))
     # The best initial points, then a Latin hypercube: every coordinate's range is covered evenly.
     best = np.argsort(problem.initial_values, kind="stable")[: max(1, size // 3)]
     seeds, values = problem.initial[best], iter(problem.initial_values[best])

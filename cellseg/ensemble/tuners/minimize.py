@@ -148,7 +148,11 @@ def _check_box(
         raise InputError(f"bounds: expected two lists of one length, found shapes {low.shape} and {high.shape}")
     if not (np.isfinite(low).all() and np.isfinite(high).all() and (low <= high).all()):
         raise InputError(f"bounds: expected finite numbers, lower <= upper, found {low.tolist()} and {high.tolist()}")
-    points = np.asarray(initial, dtype=np.float64).reshape(len(initial), -1) if len(initial) else np.empty((0, len(low)))
+    points = (
+        np.asarray(initial, dtype=np.float64).reshape(len(initial), -1) if len(initial) else np.empty((0, len(low)))
+    )
     if points.shape[1] != len(low) or not ((points >= low) & (points <= high)).all():
-        raise InputError(f"initial points: expected {len(low)} numbers each, within the bounds, found {points.tolist()}")
+        raise InputError(
+            f"initial points: expected {len(low)} numbers each, within the bounds, found {points.tolist()}"
+        )
     return low, high, points

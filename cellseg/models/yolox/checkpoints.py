@@ -53,7 +53,8 @@ def load_fitting_weights(network: nn.Module, path: str | Path, warn: Callable[[s
         InputError: the file cannot be read, or none of its weights fits.
     """
     state = load_state(path)
-    weights = state.get("state_dict", state.get("model", state))
+    # Of a training state without a moving average, "network" holds the weights.
+    weights = next((state[key] for key in ("state_dict", "model", "network") if key in state), state)
     own = network.state_dict()
     fitting = {
         name: value

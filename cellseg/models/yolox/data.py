@@ -182,7 +182,7 @@ class SampleOrder(Sampler):
 
     def __len__(self) -> int:
         """Iterations of an epoch."""
-        return -(-self.images // self.settings.batch_size)
+        return self.settings.epoch_iterations or -(-self.images // self.settings.batch_size)
 
     def __iter__(self) -> Iterator[list[tuple[bool, int, int]]]:
         part = self.settings.batch_size // self.world_size

@@ -35,6 +35,7 @@ class YoloxSettings:
         hsv_prob: the package's colour jitter, for coloured images.
         least_visible: smallest visible part of a cell's area for which its box is kept.
         max_epoch, batch_size: length of the training; images of a step over all devices.
+        epoch_iterations: steps of an epoch; None makes an epoch show every image once.
         warmup_epochs, warmup_lr, basic_lr_per_img, min_lr_ratio, scheduler: learning rate; it is
             ``basic_lr_per_img * batch_size`` after the warm-up.
         optimizer: ``sgd`` (the package's) or ``adamw`` (learns faster where there are few steps).
@@ -79,6 +80,7 @@ class YoloxSettings:
     least_visible: float = 0.2
 
     batch_size: int = 8
+    epoch_iterations: int | None = None
     warmup_epochs: int = 5
     warmup_lr: float = 0.0
     basic_lr_per_img: float = 0.01 / 64
@@ -150,11 +152,11 @@ def round_size(side: float) -> int:
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
     """The value in the type of its field; command lines and configs write tuples as lists and floats as integers."""
-    if value is None and kind in (float | None, tuple[int, int] | None):
+    if value is None and kind in (int | None, float | None, tuple[int, int] | None):
         return None
     if kind in (float, float | None) and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
-    if kind is int and isinstance(value, int) and not isinstance(value, bool):
+    if kind in (int, int | None) and isinstance(value, int) and not isinstance(value, bool):
         return value
     if kind in (bool, str) and isinstance(value, kind):
         return value
@@ -191,9 +193,12 @@ def _check_ranges(settings: YoloxSettings) -> None:
     limits |= dict.fromkeys(("data_num_workers", "seed", "weight_decay", "warmup_lr"), (0, None))
     limits |= dict.fromkeys(("mosaic_prob", "mixup_prob", "flip_prob", "turn_prob", "light_prob", "hsv_prob"), (0, 1))
     limits |= dict.fromkeys(("least_visible", "min_lr_ratio", "test_conf", "nmsthre", "momentum"), (0, 1))
-    limits |= {"degrees": (0, 180), "shear": (0, 60), "translate": (0, 1), "norm_momentum": (0, 1)}
+    limits |= dict.fromkeys(("translate", "norm_momentum"), (0, 1))
+    limits |= {"epoch_iterations": (1, None), "degrees": (0, 180), "shear": (0, 60)}
     for name, (least, most) in limits.items():
         value = getattr(settings, name)
+        if value is None:
+            continue
         if not value >= least or (most is not None and value > most):
             span = f"at least {least}" if most is None else f"{least} to {most}"
             raise InputError(f"exp: {name} = {value}: expected {span}")

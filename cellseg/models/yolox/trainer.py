@@ -18,12 +18,13 @@ from yolox.core import Trainer
 from yolox.data import DataPrefetcher
 from yolox.utils import ModelEMA, adjust_status, get_world_size, synchronize
 
-from cellseg.errors import CellsegError
+from cellseg.errors import CellsegError, InputError
 from cellseg.models.yolox.checkpoints import load_fitting_weights, load_state, save_state
 from cellseg.models.yolox.exp import CellExp
 
 LATEST = "latest_ckpt.pth"
 EMA_DECAY = 0.9998  # the package's
+DIVERGED = "iteration {}: the loss is not finite; lower exp.basic_lr_per_img"
 LOSSES = {
     "total_loss": "loss",
     "iou_loss": "loss_box",
@@ -91,12 +92,22 @@ class CellTrainer(Trainer):
         self.best_ap = -1.0  # below any AP: the first validation is the best so far
         self.log = None
 
+    def train(self) -> None:
+        """Run the package's loop; the log is closed whatever happens."""
+        try:
+            super().train()
+        finally:
+            self._close_log()
+
     def before_train(self) -> None:
         """Build network, optimizer, data and evaluator; the package's own method insists on CUDA."""
         on_cuda = self.device != "cpu"
         if on_cuda:
             torch.cuda.set_device(self.local_rank)
         model = self.exp.get_model().to(self.device)
+        if not on_cuda:
+            # A tenth faster on CPUs, with the same values.
+            model = model.to(memory_format=torch.channels_last)
         self.optimizer = self.exp.get_optimizer(self.args.batch_size)
         state = load_state(self.work_dir / LATEST, self.device) if self.args.resume else None
         self.start_epoch = state["epoch"] if state else 0
@@ -123,12 +134,22 @@ class CellTrainer(Trainer):
         """The last epochs add the L1 loss; ``SampleOrder`` ends the mosaic by itself."""
         self._network().head.use_l1 = self.epoch >= self.exp.settings.mosaic_epochs
 
+    def train_one_iter(self) -> None:
+        """The package's step; what a diverged network makes of it gets a name."""
+        try:
+            super().train_one_iter()
+        except RuntimeError as error:
+            # The assignment of boxes checks its probabilities before there is a loss to look at.
+            if "between 0 and 1" in str(error):
+                raise CellsegError(DIVERGED.format(self.progress_in_iter + 1)) from error
+            raise
+
     def after_iter(self) -> None:
         """Report the losses; the package chooses the size of the next inputs."""
         iteration = self.progress_in_iter + 1
         losses = {name: float(self.meter[key].latest) for key, name in LOSSES.items()}
         if not all(math.isfinite(value) for value in losses.values()):
-            raise CellsegError(f"iteration {iteration}: the loss is not finite; lower exp.basic_lr_per_img")
+            raise CellsegError(DIVERGED.format(iteration))
         if self.log is not None:
             self.log.step(iteration, losses, self.meter["lr"].latest)
         self.exp.iteration = iteration
@@ -175,19 +196,20 @@ class CellTrainer(Trainer):
             state["model"] = self.ema_model.ema.state_dict()
         save_state(self.work_dir / f"{ckpt_name}_ckpt.pth", state)
 
-    def after_train(self) -> None:
-        """Close the log, also after a failure."""
-        if self.log is not None:
-            self.log.close()
-
     def _restore(self, model: nn.Module, state: dict[str, Any]) -> None:
-        model.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        try:
+            model.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.scaler.load_state_dict(state["scaler"])
+            if self.use_model_ema:
+                self.ema_model.ema.load_state_dict(state["model"])
+                self.ema_model.updates = self.max_iter * self.start_epoch
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{self.work_dir / LATEST}: --resume: does not fit the network and optimizer of this config; resume "
+                "with the settings that the training began with"
+            ) from error
         self.best_ap = state["best_ap"]
-        if self.use_model_ema:
-            self.ema_model.ema.load_state_dict(state["model"])
-            self.ema_model.updates = self.max_iter * self.start_epoch
 
     def _network(self) -> nn.Module:
         return self.model.module if self.is_distributed else self.model
@@ -197,6 +219,11 @@ class CellTrainer(Trainer):
             resumed = self.start_epoch * self.max_iter if self.args.resume else None
             self.log = self.make_log(self.max_iter * self.max_epoch, resumed)
             logger.add(lambda message: self._say(message.rstrip()), level="WARNING", format="{message}")
+
+    def _close_log(self) -> None:
+        logger.remove()
+        if self.log is not None:
+            self.log.close()
 
     def _say(self, text: str) -> None:
         if self.log is not None:

@@ -1,0 +1,123 @@
+"""Ensemble configs and inputs."""
+
+import pytest
+
+from cellseg.ensemble import FusionOptions, save_weights, uniform_settings
+from cellseg.ensemble.config import load_ensemble_config
+from cellseg.ensemble.inputs import find_inputs
+from cellseg.ensemble.options import parse_fusion
+from cellseg.errors import InputError, MissingFileError
+
+GOOD = """
+data_root = "data/x"
+fold = 1
+members = [dict(type="blob", name="one"), dict(type="blob", name="two"), dict(type="dim")]
+fusion = dict(method="nms", proposers=["one"], weights=dict(two=0.5))
+settings = dict(exponent=0.5, claim="score", types=dict(long=dict(min_area=9)))
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "ensemble.py"
+    path.write_text(text)
+    return path
+
+
+def test_what_a_config_says(tmp_path):
+    config = load_ensemble_config(write(tmp_path, GOOD), {"fold": 2, "members.0.device": "cuda"})
+    assert config.names == ("one", "two", "dim") and config.fold == 2 and config.data_root == "data/x"
+    assert config.members[0] == dict(type="blob", name="one", device="cuda")
+    assert config.fusion == FusionOptions(method="nms", proposers=("one",), weights={"two": 0.5})
+    settings = config.parse_settings(("round", "long"))
+    assert settings.general.exponent == 0.5 and settings.claim == "score"
+    assert settings.types["long"].min_area == 9 and settings.types["long"].exponent == 0.5
+
+
+def test_fusion_and_settings_may_be_left_out(tmp_path):
+    config = load_ensemble_config(write(tmp_path, 'members = [dict(type="blob")]'))
+    assert config.fusion == FusionOptions() and config.parse_settings(("a",)) == uniform_settings(("blob",), ("a",))
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("fold = 1", 'fold = "1"', "fold: expected a int, found '1'"),
+        ("fold = 1", "speed = 1", "speed: unknown key; an ensemble config has data_root, fold, members"),
+        (
+            'members = [dict(type="blob", name="one"), ',
+            "members = [3, ",
+            "members: expected a list with a dict for each",
+        ),
+        ('name="two"', 'name="one"', "members: the name 'one' stands twice; give each member its own name"),
+        ('method="nms"', 'method="best"', "fusion.method: 'best' is none of wbf, nmw, nms, soft_nms"),
+        ('method="nms"', "margin=-1", "fusion.margin: expected 0 to 1, found -1"),
+        ('method="nms"', "one_type=1", "fusion.one_type: expected True or False, found 1"),
+        ('method="nms"', "colour=1", "fusion.colour: unknown key; known are method, iou_threshold"),
+        ('["one"]', '["four"]', "fusion.proposers: unknown members ['four']; the ensemble has one, two, dim"),
+        ("dict(two=0.5)", "dict(six=0.5)", "fusion.weights: unknown members ['six']"),
+        ("settings = dict(", "settings = list(", "TypeError"),
+    ],
+)
+def test_bad_configs(tmp_path, old, new, message):
+    path = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_ensemble_config(path)
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("exponent=0.5", "exponent=-1", "settings: global.exponent: expected 0 or more, found -1"),
+        ("long=", "square=", "settings: types.square: unknown cell type"),
+        ("min_area=9", "area=9", "settings: types.long.area: unknown key"),
+        ("exponent=0.5", "weights=dict(one=1)", "settings: global.weights: no weight for ['two', 'dim']"),
+    ],
+)
+def test_bad_settings(tmp_path, old, new, message):
+    path = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_ensemble_config(path).parse_settings(("round", "long"))
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+
+
+def test_options_for_what_is_not_there(tmp_path):
+    path = write(tmp_path, GOOD)
+    with pytest.raises(InputError, match="--cfg-options speed: the config has no 'speed'"):
+        load_ensemble_config(path, {"speed": 3})
+    with pytest.raises(MissingFileError, match="no such config file"):
+        load_ensemble_config(tmp_path / "none.py")
+
+
+def test_weights_belong_to_their_fusion(tmp_path):
+    config = load_ensemble_config(write(tmp_path, GOOD))
+    settings = uniform_settings(config.names, ("round", "long"))
+    weights = tmp_path / "weights.json"
+    save_weights(weights, settings, {"fusion": config.fusion.to_dict()})
+    assert config.load_settings(weights, ("round", "long"))[0] == settings
+    save_weights(weights, settings, {"fusion": FusionOptions(method="nms", margin=0.3).to_dict()})
+    with pytest.raises(InputError, match=r"tuned with another fusion .* \(different: weights, proposers, margin\)"):
+        config.load_settings(weights, ("round", "long"))
+
+
+def test_fusion_options_as_json():
+    options = FusionOptions(method="soft_nms", sigma=0.3, proposers=("a",), weights={"a": 2.0})
+    assert parse_fusion(options.to_dict(), ["a", "b"], "x") == options
+
+
+def test_inputs_that_are_files(tmp_path):
+    for name in ("b.png", "a.PNG", "notes.md"):
+        (tmp_path / name).write_bytes(b"")
+    found = find_inputs(str(tmp_path), 0)
+    assert [name for name, _ in found.images] == ["a", "b"] and found.passed_over == 1 and not found.skipped
+    (tmp_path / "list.txt").write_text("b.png\nnotes.md\ngone.png\n")
+    listed = find_inputs(str(tmp_path / "list.txt"), 0)
+    assert [name for name, _ in listed.images] == ["b", "gone"]
+    assert listed.skipped == (("notes.md", "not an image (.md)"),) and listed.passed_over == 0
+
+
+def test_inputs_that_are_not_there(tmp_path):
+    with pytest.raises(MissingFileError, match="not a data folder"):
+        find_inputs(f"{tmp_path}:test", 0)
+    with pytest.raises(MissingFileError, match="no such file or folder"):
+        find_inputs(f"{tmp_path}/x:lest", 0)
