@@ -19,7 +19,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("config", help="ensemble config (it is Python and gets executed)")
     parser.add_argument("--weights", required=True, metavar="FILE", help="weights.json of tools/tune_ensemble.py")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for comparison.md, .json and .png")
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="folder for comparison.md, .json and .png, and examples.png"
+    )
     parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="images to score")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", default=[], help="over the config's settings")
     return parser
@@ -30,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     from cellseg.ensemble.comparison import compare_members, comparison_json, comparison_table
     from cellseg.ensemble.config import load_ensemble_config
     from cellseg.io.files import write_json, write_text
+    from cellseg.io.results import write_picture
     from cellseg.training.config import parse_options
     from cellseg.visualization.plots import ScoreRow, plot_scores
 
@@ -41,6 +44,7 @@ def run(options: argparse.Namespace) -> int:
     write_text(out / "comparison.md", table + "\n")
     write_json(out / "comparison.json", comparison_json(comparison))
     rows = [ScoreRow(name=row.name, value=row.map, points=row.per_image) for row in comparison.rows]
+    write_picture(out / "examples.png", comparison.sheet)
     plot_scores(rows, out / "comparison.png", f"{len(comparison.images)} images of the {options.split} split")
     return 0
 

@@ -10,12 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cellseg.cli import make_parser, run_command
 from cellseg.errors import CellsegError
 
+ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = ("yolox", "mask_rcnn", "upernet")
 
 
@@ -57,7 +57,13 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
         ),
         (
             "scores of the submission",
-            ["evaluate.py", f"{out}/result/submission.csv", f"{data}/splits/fold0/test.csv", "--json", f"{out}/scores.json"],
+            [
+                "evaluate.py",
+                f"{out}/result/submission.csv",
+                f"{data}/splits/fold0/test.csv",
+                "--json",
+                f"{out}/scores.json",
+            ],
         ),
         (
             "the ensemble against each member alone",

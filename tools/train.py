@@ -23,7 +23,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--amp", action="store_true", help="mixed precision (CUDA only)")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="process launcher")
     parser.add_argument(
-        "--cfg-options", nargs="+", metavar="KEY=VALUE", default=[], help="settings over those of the config, dotted keys"
+        "--cfg-options",
+        nargs="+",
+        metavar="KEY=VALUE",
+        default=[],
+        help="settings over those of the config, dotted keys",
     )
     return parser
 

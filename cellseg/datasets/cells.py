@@ -14,7 +14,7 @@ from cellseg.errors import InputError
 class CellDataset(BaseDataset):
     """Images of one split of a data folder.
 
-    Every item carries ``img_path``, ``img_id`` (the number in the split's COCO file), ``key``, ``cells`` (CropMasks) and
+    Every item carries ``img_path``, ``img_id`` (the number in the split's COCO file), ``key``, ``cells`` (CropMasks),
     ``cell_labels`` (int64 ``[N]``). Networks of both frameworks read it, so geometry is decided in one place.
 
     Args:

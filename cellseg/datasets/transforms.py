@@ -1,7 +1,7 @@
 """Exact views of images with cells, and their form for mmdet and mmseg.
 
 All geometry is one affine map from view pixels to image pixels, applied to the image and to every mask, so that neither
-moves against the other. Pixel (x, y) covers [x, x+1) x [y, y+1): its centre, (x + 0.5, y + 0.5), is what the map carries.
+moves against the other. Pixel (x, y) covers [x, x+1) x [y, y+1): its centre, (x + 0.5, y + 0.5), is what is mapped.
 """
 
 from typing import Any
@@ -240,7 +240,7 @@ class PackInstances(BaseTransform):
 class PackClassMap(BaseTransform):
     """For mmseg: class of every pixel: 0 background, 1 .. K the cell types, K + 1 the rim of a cell.
 
-    The rim (pixels of a cell within ``rim`` pixels of something that is not this cell) is what separates touching cells;
+    The rim (pixels of a cell within ``rim`` pixels of something that is not this cell) separates touching cells;
     a network learns it as a class of its own, and 1 - background is still the whole cell.
 
     Args:
@@ -262,10 +262,8 @@ class PackClassMap(BaseTransform):
         return dict(inputs=_image_tensor(results["img"]), data_samples=sample)
 
 
-def class_map(
-    masks: np.ndarray, labels: np.ndarray, size: tuple[int, int], num_classes: int, rim: int
-) -> np.ndarray:
-    """Semantic map, int64 ``[h, w]``, of dense masks ``[n, h, w]``; where masks overlap, the smaller cell lies on top."""
+def class_map(masks: np.ndarray, labels: np.ndarray, size: tuple[int, int], num_classes: int, rim: int) -> np.ndarray:
+    """Semantic map, int64 ``[h, w]``, of dense masks ``[n, h, w]``; where masks overlap, the smaller cell is on top."""
     instance = np.zeros(size, dtype=np.float32)  # OpenCV's filters know no int32; float32 is exact up to 2**24
     areas = masks.sum(axis=(1, 2), dtype=np.int64)
     for index in np.argsort(-areas, kind="stable"):

@@ -8,8 +8,10 @@ from cellseg.structures import CropMasks
 
 POLICIES = ("probability", "probability_score", "score", "small_first")
 
-# A table with an entry per image pixel finds contested pixels fastest; larger images number the used pixels instead.
+# Tables with an entry per image pixel find the winners fastest. Where they would be large (64 Mpx), or have far more
+# entries than the masks have pixels, the pixels that are wanted are numbered instead.
 _MAX_TABLE_PIXELS = 1 << 26
+_SPARSE = 64
 
 
 def claim_pixels(votes: CropMasks, scores: Tensor, threshold: float | Tensor, policy: str = "probability") -> CropMasks:
@@ -35,40 +37,27 @@ def claim_pixels(votes: CropMasks, scores: Tensor, threshold: float | Tensor, po
         raise InputError(f"claim: scores should be finite and have shape [{len(votes)}], found {list(scores.shape)}")
     wanted = votes.threshold(threshold)
     place = wanted.values.nonzero()[:, 0]
-    instance, pixel = (index[place] for index in wanted.pixel_index())
-    contested = _contested(instance, pixel, votes.image_size)
-    place, instance, pixel = place[contested], instance[contested], pixel[contested]
-    if policy == "probability":
-        key = votes.values[place]
-    elif policy == "probability_score":
-        key = votes.values[place] * scores.to(votes.values)[instance]
+    # On the CPU, index_select is several times faster than indexing with brackets.
+    instance, pixel = (index.index_select(0, place) for index in wanted.pixel_index())
+    if policy in ("probability", "probability_score"):
+        key = votes.values.index_select(0, place)
+        if policy == "probability_score":
+            key = key * scores.to(votes.values).index_select(0, instance)
     else:
-        key = (scores if policy == "score" else -wanted.areas())[instance]
-    values = wanted.values.clone()
-    values[place[~_winners(key, instance, pixel)]] = False
+        key = (scores if policy == "score" else -wanted.areas()).index_select(0, instance)
+    values = wanted.values.scatter(0, place, _wins(key, instance, pixel, votes.image_size))
     return CropMasks(votes.windows, values, votes.image_size)
 
 
-def _contested(instance: Tensor, pixel: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Which entries of a list of (instance, pixel) share their pixel with another entry: bool ``[K]``."""
+def _wins(key: Tensor, instance: Tensor, pixel: Tensor, image_size: tuple[int, int]) -> Tensor:
+    """For each entry whether it has the largest key at its pixel, of equals the lowest instance: bool ``[K]``."""
     size = image_size[0] * image_size[1]
-    if size > _MAX_TABLE_PIXELS:
+    if size > min(_MAX_TABLE_PIXELS, _SPARSE * len(pixel)):
         used, pixel = torch.unique(pixel, return_inverse=True)
         size = len(used)
-    # Whoever is written last stays, and which that is does not matter: all others find somebody else there.
-    owner = torch.full((size,), -1, dtype=torch.int32, device=pixel.device)
-    owner[pixel] = instance.int()
-    other = owner[pixel] != instance
-    owner[pixel[other]] = -2
-    return owner[pixel] == -2
-
-
-def _winners(key: Tensor, instance: Tensor, pixel: Tensor) -> Tensor:
-    """For each entry whether it has the largest key at its pixel, of equals the lowest instance: bool ``[K]``."""
-    used, pixel = torch.unique(pixel, return_inverse=True)
     lowest = -torch.inf if key.is_floating_point() else torch.iinfo(key.dtype).min
-    best = key.new_full((len(used),), lowest).scatter_reduce_(0, pixel, key, "amax")
-    top = key == best[pixel]
-    nobody = torch.iinfo(torch.int64).max
-    first = instance.new_full((len(used),), nobody).scatter_reduce_(0, pixel[top], instance[top], "amin")
-    return first[pixel] == instance
+    best = key.new_full((size,), lowest).scatter_reduce_(0, pixel, key, "amax")
+    nobody = torch.iinfo(torch.int32).max
+    leader = torch.where(key == best.index_select(0, pixel), instance.int(), nobody)
+    first = leader.new_full((size,), nobody).scatter_reduce_(0, pixel, leader, "amin")
+    return first.index_select(0, pixel) == instance

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -21,6 +22,7 @@ from cellseg.members import Member
 from cellseg.metrics import competition_map
 from cellseg.metrics.bootstrap import paired_difference
 from cellseg.structures import CropMasks
+from cellseg.visualization import draw_comparison, draw_sheet
 
 ENSEMBLE = "ensemble"
 
@@ -58,11 +60,14 @@ class Comparison:
         rows: as the config orders the members; the ensemble last.
         images: names of the images, in the order of ``Row.per_image``.
         split: which split of the data folder.
+        sheet: uint8 ``[.., .., 3]``, for each cell type the image on which the ensemble did middling well: the image,
+            and true and found cells on it.
     """
 
     rows: tuple[Row, ...]
     images: tuple[str, ...]
     split: str
+    sheet: np.ndarray
 
     @property
     def ensemble(self) -> Row:
@@ -96,7 +101,7 @@ def compare_members(
     found = _predict_rows(members, rows, config, folder, records, cache)
     known = provenance.get("scores", {})
     validation = {name: known.get(name, {}).get("after") for name in rows}
-    return _summarise(found, records, validation, split)
+    return _summarise(found, records, validation, split, folder)
 
 
 def _predict_rows(
@@ -129,6 +134,7 @@ def _summarise(
     records: Sequence[ImageRecord],
     validation: Mapping[str, float | None],
     split: str,
+    folder: DataFolder,
 ) -> Comparison:
     truths = [record.masks for record in records]
     scores = {name: competition_map(list(masks), truths) for name, masks in found.items()}
@@ -148,7 +154,24 @@ def _summarise(
         rows.append(
             Row(name, score.map, float(score.ap[0.5]), per_type, tuple(own), difference, interval, validation[name])
         )
-    return Comparison(tuple(rows), tuple(record.key for record in records), split)
+    sheet = _example_sheet(folder, records, found[ENSEMBLE], best)
+    return Comparison(tuple(rows), tuple(record.key for record in records), split, sheet)
+
+
+def _example_sheet(
+    folder: DataFolder, records: Sequence[ImageRecord], found: Sequence[CropMasks], scores: Sequence[float]
+) -> np.ndarray:
+    """For each cell type the image with the median score: as it is, and with true and found cells."""
+    pictures, titles = [], []
+    for kind in sorted({record.cell_type for record in records}):
+        own = sorted(
+            (index for index, record in enumerate(records) if record.cell_type == kind), key=lambda i: (scores[i], i)
+        )
+        index = own[len(own) // 2]
+        image = to_rgb(read_image(folder.image_path(records[index].file_name)))
+        pictures += [image, draw_comparison(image, records[index].masks, found[index])]
+        titles += [records[index].key, f"ensemble, mAP {scores[index]:.2f}"]
+    return draw_sheet(pictures, [None] * len(pictures), titles, columns=2, tile=512)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -30,52 +30,38 @@ class Evaluator:
     their overlaps while only what comes after them changes.
 
     Args:
-        images: evidence of each image.
+        images: evidence of each image, at least one.
         truths: the true cells of each, bool.
     """
 
     def __init__(self, images: Sequence[ImageEvidence], truths: Sequence[CropMasks]):
-        self.count = len(images)
-        self._batches = [
-            _Batch(images[part], truths[part], part.start) for part in _split([len(i) for i in images], images)
-        ]
+        self._batches = [_Batch(images[part], truths[part]) for part in _split(images)]
 
-    def score(self, settings: EnsembleSettings, chosen: Tensor | None = None) -> Tensor:
-        """Competition mAP of each image, float64 ``[I]``.
-
-        Args:
-            settings: what to score.
-            chosen: bool ``[I]``: only batches with such images are computed, others keep NaN.
-        """
-        scores = torch.full((self.count,), torch.nan, dtype=torch.float64)
-        for batch in self._batches:
-            if chosen is None or chosen[batch.images].any():
-                scores[batch.images] = batch.score(settings)
-        return scores
+    def score(self, settings: EnsembleSettings) -> Tensor:
+        """Competition mAP of each image, float64 ``[I]``."""
+        return torch.cat([batch.score(settings) for batch in self._batches])
 
 
-def _split(counts: Sequence[int], images: Sequence[ImageEvidence]) -> list[slice]:
+def _split(images: Sequence[ImageEvidence]) -> list[slice]:
     """Consecutive images that are settled together."""
     parts, start, instances, pixels = [], 0, 0, 0
-    for index, (count, image) in enumerate(zip(counts, images, strict=True)):
+    for index, image in enumerate(images):
         area = image.image_size[0] * image.image_size[1]
-        if index > start and (instances + count > _MAX_INSTANCES or pixels + area > _MAX_PIXELS):
+        if index > start and (instances + len(image) > _MAX_INSTANCES or pixels + area > _MAX_PIXELS):
             parts.append(slice(start, index))
             start, instances, pixels = index, 0, 0
-        instances, pixels = instances + count, pixels + area
-    return [*parts, slice(start, len(images))] if len(images) else parts
+        instances, pixels = instances + len(image), pixels + area
+    return [*parts, slice(start, len(images))]
 
 
 class _Batch:
     """Some images in one tall image."""
 
-    def __init__(self, images: Sequence[ImageEvidence], truths: Sequence[CropMasks], first: int):
-        self.images = slice(first, first + len(images))
-        self._evidence, tops = stack_evidence(images)
-        self._tops = tops
+    def __init__(self, images: Sequence[ImageEvidence], truths: Sequence[CropMasks]):
+        self._evidence, self._tops = stack_evidence(images)
         windows = [
             truth.windows + torch.tensor([0, int(top), 0, int(top)])
-            for truth, top in zip(truths, tops[:-1], strict=True)
+            for truth, top in zip(truths, self._tops[:-1], strict=True)
         ]
         values = torch.cat([truth.values for truth in truths])
         self._truth = CropMasks(torch.cat(windows), values, self._evidence.image_size)

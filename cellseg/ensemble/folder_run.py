@@ -60,6 +60,17 @@ class RunReport:
     skipped: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True)
+class _Result:
+    """What there is of one image before it is written; ``image`` is None where nothing needs it."""
+
+    instances: Instances
+    source: str
+    image: np.ndarray | None
+    missing: list[str]
+    reused: bool
+
+
 class FolderRun:
     """Results of one ensemble with one set of settings in one folder.
 
@@ -111,64 +122,66 @@ class FolderRun:
         reused = 0
         for key, path in tqdm(images, desc="images", unit="image", disable=None):
             try:
-                reused += self._process(key, path, predict)
-                done.append(key)
+                result = self._look(key, path, predict)
             except (CellsegError, OSError, RuntimeError, MemoryError) as error:
                 # RuntimeError is what torch raises for an image that does not fit the memory or the network.
                 self._remove(key)
                 left_out.append((key, " ".join(str(error).split()) or type(error).__name__))
+                continue
+            self._keep(key, result)
+            done.append(key)
+            reused += result.reused
         keys = [key for key, _ in images] + [key for key, _ in skipped]
         instances = self._finish(sorted(set(keys)), set(done), left_out)
         return RunReport(len(done), instances, reused, tuple(left_out))
 
-    def _process(self, key: str, path: Path, predict: Callable[[np.ndarray], Instances]) -> bool:
-        """Make what is missing of an image's results; returns whether its instances were there already."""
+    def _look(self, key: str, path: Path, predict: Callable[[np.ndarray], Instances]) -> _Result:
+        """Instances of an image, stored ones where they are of the same image by the same ensemble."""
         if not path.is_file():
             raise MissingFileError(f"{path}: no such file")
         source = hash_json([self._hash, file_hash(path)])
         instances = self._load(key, source)
         reused = instances is not None
         missing = [name for name in self._formats if name in _PER_IMAGE and not (reused and self._has(name, key))]
-        if reused and not missing:
-            return True
-        image = to_rgb(read_image(path))
-        if instances is None:
-            instances = predict(image)
-        for name in missing:
-            _PER_IMAGE[name][0](self.out / name, key, instances, image)
-        if not reused:
-            # Last: a file here says that everything of this image is complete.
-            write_json(self._file(key), {"source": source, **instances.to_dict()}, indent=None)
-        return reused
+        image = None if reused and not missing else to_rgb(read_image(path))
+        return _Result(predict(image) if instances is None else instances, source, image, missing, reused)
+
+    def _keep(self, key: str, result: _Result) -> None:
+        """Write what is missing of an image's results."""
+        try:
+            for name in result.missing:
+                _PER_IMAGE[name][0](self.out / name, key, result.instances, result.image)
+            if not result.reused:
+                # Last: a file here says that everything of this image is complete.
+                content = {"source": result.source, **result.instances.to_dict()}
+                write_json(self._file(key), content, indent=None)
+        except OSError as error:
+            # Not the image's fault: the next one would fail as well.
+            raise InputError(f"{self.out}: results cannot be written ({error.strerror})") from error
 
     def _load(self, key: str, source: str) -> Instances | None:
-        """Stored instances of the same image by the same ensemble, else None."""
-        if not self._file(key).is_file():
+        """Stored instances of the same image by the same ensemble, else None; a damaged file counts as none."""
+        try:
+            content = read_json(self._file(key))
+            if not isinstance(content, dict) or content.pop("source", None) != source:
+                return None
+            return Instances.from_dict(content)
+        except InputError:
             return None
-        content = read_json(self._file(key))
-        if not isinstance(content, dict) or content.pop("source", None) != source:
-            return None
-        return Instances.from_dict(content)
 
     def _finish(self, keys: Sequence[str], done: set[str], skipped: Sequence[tuple[str, str]]) -> int:
         """Write the tables over all images; returns the number of instances."""
-        count = 0
-        with atomic_path(self.out / "instances.csv") as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(INSTANCE_COLUMNS)
-            for key in keys:
-                rows = _instance_rows(key, self._stored(key)) if key in done else []
-                writer.writerows(rows)
-                count += len(rows)
+        rows: list[tuple[Any, ...]] = []
+        for key in keys:
+            rows += _instance_rows(key, self._stored(key)) if key in done else []
+        _write_table(self.out / "instances.csv", INSTANCE_COLUMNS, rows)
         if "submission" in self._formats:
             write_predictions(self.out / "submission.csv", self._masks(keys, done))
         if skipped:
-            with atomic_path(self.out / "skipped.csv") as temporary, open(temporary, "w", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                writer.writerows([("id", "reason"), *sorted(skipped)])
+            _write_table(self.out / "skipped.csv", ("id", "reason"), sorted(skipped))
         else:
             (self.out / "skipped.csv").unlink(missing_ok=True)
-        return count
+        return len(rows)
 
     def _stored(self, key: str) -> Instances:
         content = read_json(self._file(key))
@@ -207,6 +220,13 @@ class FolderRun:
                 f"{self.out}: holds a run with other settings (different: {shown}); "
                 "give another folder, or --overwrite to start afresh"
             )
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
 
 
 def differences(a: Any, b: Any, place: str = "") -> list[str]:

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from cellseg.ensemble.fusion_checks import METHODS
+import torch
+
+from cellseg.ensemble.fusion import fuse_boxes
 from cellseg.errors import InputError
 
 
@@ -74,6 +76,21 @@ def parse_fusion(content: Mapping[str, Any], members: Sequence[str], where: str)
         value = values.get(key, 0.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
             raise InputError(f"{where}: fusion.{key}: expected 0 to 1, found {value!r}")
-    if values.get("method", "wbf") not in METHODS:
-        raise InputError(f"{where}: fusion.method: {values['method']!r} is none of {', '.join(METHODS)}")
-    return FusionOptions(**values)
+    options = FusionOptions(**values)
+    arguments = options.fuse_arguments()
+    try:
+        # A try on no boxes at all: what fuse_boxes refuses should be refused before any network is loaded.
+        nothing = torch.zeros(0, dtype=torch.int64)
+        weights = [(options.weights or {}).get(name, 1.0) for name in members]
+        fuse_boxes(
+            torch.zeros((0, 4)),
+            torch.zeros(0),
+            nothing,
+            nothing,
+            len(members),
+            weights=torch.tensor(weights),
+            **arguments,
+        )
+    except (InputError, TypeError, ValueError) as error:
+        raise InputError(f"{where}: fusion: {error}") from error
+    return options

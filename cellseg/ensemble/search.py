@@ -17,6 +17,9 @@ from cellseg.errors import InputError
 LEAST_IMAGES = 4
 DRAW = 4
 
+# With fewer candidates for a type it is not worth searching.
+_LEAST_SHARE = 5
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -107,17 +110,21 @@ class Search:
         start = replace(self._base, general=self._equal(voters), types={}, alone={})
         before = self._mean(start)
         self._progress(1)
-        for_types = budget // 2 if self._types else 0
-        found, count = self._minimize(space, start, [start.general, *starts], budget - for_types - 1)
-        general = tuned = replace(start, general=found)
-        score = after = self._mean(general)
-        for name in self._types:
-            candidate, spent = self._tune_type(name, tuned, for_types // len(self._types))
-            count += spent
+        share = budget // 2 // len(self._types) if self._types else 0
+        types = self._types if share >= _LEAST_SHARE else []
+        found, after, count = self._minimize(space, start, [start.general, *starts], budget - share * len(types) - 1)
+        tuned = replace(start, general=found)
+        if before > after:  # what it started from may lie outside of the box that is searched
+            tuned, after = start, before
+        general = after
+        for name in types:
+            candidate, spent = self._tune_type(name, tuned, share - 1)
             value = self._mean(candidate)
+            self._progress(1)
+            count += spent + 1
             if value > after:
                 tuned, after = candidate, value
-        return Tuned(tuned, before, score, after, count + 1)
+        return Tuned(tuned, before, general, after, count + 1)
 
     def _equal(self, voters: Sequence[str]) -> Settings:
         """The settings to start from, with equal weights for the voters."""
@@ -128,7 +135,7 @@ class Search:
         voters = tuple(member for member, weight in settings.general.weights.items() if weight > 0)
         required = frozenset(self._pool.sources(voters))
         space = SearchSpace(settings.members, voters, required, self._max_area)
-        found, count = self._minimize(space, settings, [settings.general], budget, name)
+        found, _, count = self._minimize(space, settings, [settings.general], budget, name)
         images = self._pool.type_counts()[name]
         drawn = blend(found, settings.general, DRAW / (DRAW + images))
         return replace(settings, types={**settings.types, name: drawn}), count
@@ -140,7 +147,7 @@ class Search:
         starts: Sequence[Settings],
         budget: int,
         cell_type: str | None = None,
-    ) -> tuple[Settings, int]:
+    ) -> tuple[Settings, float, int]:
         def objective(x: np.ndarray) -> float:
             candidate = space.decode(x, settings.general)
             self._progress(1)
@@ -155,11 +162,11 @@ class Search:
             space.lower,
             space.upper,
             tuner=self._tuner,
-            budget=max(1, budget),
+            budget=budget,
             seed=self._seed,
             initial=[space.encode(start) for start in starts],
         )
-        return space.decode(result.x, settings.general), result.evaluations
+        return space.decode(result.x, settings.general), -result.value, result.evaluations
 
     def _mean(self, settings: EnsembleSettings, cell_type: str | None = None) -> float:
         return float(self._pool.score(settings, cell_type).mean())

@@ -35,7 +35,7 @@ class Member(ABC):
 
     @abstractmethod
     def boxes(self, state: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Proposed instances: boxes float32 ``[N, 4]`` (xyxy, pixels), scores float32 ``[N]`` in 0..1, labels ``[N]``."""
+        """Proposed instances: boxes float32 ``[N, 4]`` (xyxy, pixels), scores float32 ``[N]`` in 0..1, labels."""
 
     @abstractmethod
     def evidence(

@@ -37,6 +37,7 @@ def build_member(spec: Mapping[str, Any]) -> Member:
     missing = [key for key in ("config", "checkpoint") if not options.get(key)]
     if missing:
         raise InputError(f"member {options['name']!r}: give work_dir, or config and checkpoint (missing: {missing})")
+    _check_device(options)
     module, name = MEMBER_TYPES[kind]
     member_class = getattr(import_module(module), name)
     try:
@@ -45,3 +46,15 @@ def build_member(spec: Mapping[str, Any]) -> Member:
         if "unexpected keyword argument" in str(error) or "missing" in str(error):
             raise InputError(f"member {options['name']!r}: {error}") from error
         raise
+
+
+def _check_device(options: Mapping[str, Any]) -> None:
+    import torch
+
+    text = options.get("device", "cpu")
+    try:
+        device = torch.device(text)
+    except (RuntimeError, TypeError):
+        raise InputError(f"member {options['name']!r}: device {text!r}: expected cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"member {options['name']!r}: device {text!r}: there is no such CUDA device; use 'cpu'")

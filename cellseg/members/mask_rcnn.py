@@ -13,6 +13,8 @@ from cellseg.members.stretch import stretch_grids
 from cellseg.openmmlab import scope
 from cellseg.structures import CropMasks
 
+BOXES_AT_ONCE = 256
+
 
 @dataclass
 class MaskRCNNState:
@@ -96,10 +98,14 @@ class MaskRCNNMember(Member):
             return CropMasks.empty(state.image_size, torch.float32, windows.device), boxes.new_zeros(0)
         head = self.model.roi_head
         with scope("mmdet"):
-            class_scores = head._bbox_forward(state.features, _rois(boxes * self.magnification))["cls_score"].softmax(dim=1)
+            class_scores = head._bbox_forward(state.features, _rois(boxes * self.magnification))["cls_score"].softmax(
+                dim=1
+            )
             size = boxes[:, 2:] - boxes[:, :2]
             around = torch.cat([boxes[:, :2] - size * self.mask_margin, boxes[:, 2:] + size * self.mask_margin], dim=1)
-            logits = head._mask_forward(state.features, _rois(around * self.magnification))["mask_preds"]
+            # In parts: the activations of 2000 boxes would fill gigabytes.
+            parts = _rois(around * self.magnification).split(BOXES_AT_ONCE)
+            logits = torch.cat([head._mask_forward(state.features, part)["mask_preds"] for part in parts])
         rows = torch.arange(len(boxes), device=boxes.device)
         channel = torch.zeros_like(labels) if head.mask_head.class_agnostic else labels
         grids = logits[rows, channel].sigmoid()

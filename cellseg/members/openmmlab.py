@@ -24,7 +24,9 @@ class LoadedNetwork:
     identity: dict[str, Any]
 
 
-def load_network(name: str, config_path: str, checkpoint_path: str, scope: str, device: str, unsafe: bool) -> LoadedNetwork:
+def load_network(
+    name: str, config_path: str, checkpoint_path: str, scope: str, device: str, unsafe: bool
+) -> LoadedNetwork:
     """Build the network of a training's ``config.py`` and load its weights.
 
     Args:

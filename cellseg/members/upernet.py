@@ -9,10 +9,14 @@ from scipy import ndimage
 from skimage.segmentation import watershed
 
 from cellseg.datasets.transforms import magnify
+from cellseg.errors import InputError
 from cellseg.members.base import Member
 from cellseg.members.openmmlab import load_network, preprocess
 from cellseg.openmmlab import scope
 from cellseg.structures import CropMasks
+
+# Axes along which an image is mirrored: not at all, left to right, top to bottom, both.
+_MIRRORS = ((), (1,), (0,), (0, 1))
 
 
 @dataclass
@@ -41,6 +45,8 @@ class UPerNetMember(Member):
         seed_blur: standard deviation in pixels of the Gaussian that smooths the interior before that.
         foreground_threshold: foreground probability above which a pixel joins an instance.
         least_seed: seeds of fewer pixels are dropped.
+        mirrors: the map is the mean over this many mirrored views of the image: 1 (as it is), 2 (and left to right) or 4
+            (and top to bottom, and both).
         unsafe_load: load the checkpoint without torch's restriction to plain weights.
     """
 
@@ -52,10 +58,11 @@ class UPerNetMember(Member):
         config: str,
         checkpoint: str,
         device: str = "cpu",
-        seed_threshold: float = 0.5,
+        seed_threshold: float = 0.75,
         seed_blur: float = 1.0,
         foreground_threshold: float = 0.5,
         least_seed: int = 6,
+        mirrors: int = 1,
         unsafe_load: bool = False,
     ):
         self.name = name
@@ -64,9 +71,16 @@ class UPerNetMember(Member):
         self.seed_blur = seed_blur
         self.foreground_threshold = foreground_threshold
         self.least_seed = least_seed
+        if mirrors not in (1, 2, 4):
+            raise InputError(f"member {name!r}: mirrors = {mirrors!r}: expected 1, 2 or 4")
+        self.mirrors = mirrors
         self.network = load_network(name, config, checkpoint, "mmseg", device, unsafe_load)
         self.model = self.network.model
         self.class_names = self.network.class_names
+        # The loss counted the rim rim_weight times, which multiplies its odds; dividing by it restores probabilities.
+        weights = torch.ones(len(self.class_names) + 2, 1, 1, device=device)
+        weights[-1] = float(self.network.config.get("rim_weight", 1.0))
+        self.log_weights = weights.log()
         self.magnification = float(self.network.config.get("magnification", 1.0))
 
     def identity(self) -> dict[str, Any]:
@@ -76,23 +90,32 @@ class UPerNetMember(Member):
             "seed_blur": self.seed_blur,
             "foreground_threshold": self.foreground_threshold,
             "least_seed": self.least_seed,
+            "mirrors": self.mirrors,
         }
 
     @torch.no_grad()
     def encode(self, image: np.ndarray) -> UPerNetState:
-        from mmseg.structures import SegDataSample
-
         magnified = magnify(image, self.magnification)
-        height, width = magnified.shape[:2]
-        sample = SegDataSample(metainfo=dict(ori_shape=(height, width), img_shape=(height, width)))
-        with scope("mmseg"):
-            inputs = preprocess(self.model, magnified, sample, self.device)
-            logits = self.model.encode_decode(inputs, [dict(ori_shape=(height, width), img_shape=inputs.shape[2:])])
-        # Padding lies to the right and below.
-        probabilities = logits[0, :, :height, :width].softmax(dim=0)
-        state = UPerNetState(shrink_map(probabilities, self.magnification, image.shape[:2]), image.shape[:2])
+        total = 0.0
+        for axes in _MIRRORS[: self.mirrors]:
+            # Mirroring moves whole pixels, so the maps lie on each other exactly.
+            total = total + self._map(np.flip(magnified, axes)).flip([axis + 1 for axis in axes])
+        probabilities = shrink_map(total / self.mirrors, self.magnification, image.shape[:2])
+        state = UPerNetState(probabilities, image.shape[:2])
         state.segments = self.split(state.probabilities)
         return state
+
+    def _map(self, image: np.ndarray) -> torch.Tensor:
+        """Class probabilities ``[C, H, W]`` of one view."""
+        from mmseg.structures import SegDataSample
+
+        height, width = image.shape[:2]
+        sample = SegDataSample(metainfo=dict(ori_shape=(height, width), img_shape=(height, width)))
+        with scope("mmseg"):
+            inputs = preprocess(self.model, image, sample, self.device)
+            logits = self.model.encode_decode(inputs, [dict(ori_shape=(height, width), img_shape=inputs.shape[2:])])
+        # Padding lies to the right and below.
+        return (logits[0, :, :height, :width] - self.log_weights).softmax(dim=0)
 
     def split(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Instances of a map: seeds where the interior is likely, grown by a watershed over the foreground."""
@@ -107,13 +130,22 @@ class UPerNetMember(Member):
         return torch.from_numpy(segments.astype(np.int64)).to(probabilities.device)
 
     def boxes(self, state: UPerNetState) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Boxes of the segments, see ``Member.boxes``.
+
+        The score is the cube root of three probabilities' product: a segment should be foreground everywhere, interior
+        somewhere, and rim all along its outline.
+        """
         masks = CropMasks.from_label_image(state.segments)
         instance, flat = masks.foreground_index()
         areas = masks.areas().clamp(min=1)
-        certainty = _segment_mean(state.foreground.reshape(-1)[flat], instance, areas)
         types = state.probabilities[1:-1].reshape(len(self.class_names), -1)[:, flat]
         votes = torch.stack([_segment_mean(row, instance, areas) for row in types], dim=1)
-        return masks.boxes(), certainty, votes.argmax(dim=1)
+        foreground = _segment_mean(state.foreground.reshape(-1)[flat], instance, areas)
+        interior = torch.zeros_like(foreground).scatter_reduce_(0, instance, types.sum(dim=0), "amax")
+        edge = outlines(state.segments).reshape(-1)[flat]
+        edge_areas = torch.bincount(instance[edge], minlength=len(masks)).clamp(min=1)
+        rim = _segment_mean(state.probabilities[-1].reshape(-1)[flat][edge], instance[edge], edge_areas)
+        return masks.boxes(), (foreground * interior * rim) ** (1 / 3), votes.argmax(dim=1)
 
     def evidence(
         self, state: UPerNetState, boxes: torch.Tensor, labels: torch.Tensor, windows: torch.Tensor
@@ -124,6 +156,17 @@ class UPerNetMember(Member):
         foreign = foreign_pixels(state.segments, boxes, instance, flat)
         certainty = _segment_mean((2 * foreground - 1).abs(), instance, _window_areas(windows).clamp(min=1))
         return CropMasks(windows, foreground * ~foreign, state.image_size), certainty
+
+
+def outlines(segments: torch.Tensor) -> torch.Tensor:
+    """Pixels of segments with something else above, below, left or right of them: bool ``[H, W]``."""
+    edge = torch.zeros_like(segments, dtype=torch.bool)
+    vertical, horizontal = segments[1:] != segments[:-1], segments[:, 1:] != segments[:, :-1]
+    edge[1:] |= vertical
+    edge[:-1] |= vertical
+    edge[:, 1:] |= horizontal
+    edge[:, :-1] |= horizontal
+    return edge & (segments > 0)
 
 
 def shrink_map(values: torch.Tensor, magnification: float, size: tuple[int, int]) -> torch.Tensor:

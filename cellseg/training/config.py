@@ -1,6 +1,7 @@
 """Training configs: loading, the user's options, and binding to a data folder."""
 
 import ast
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from cellseg.datasets.folder import DataFolder
 from cellseg.errors import InputError, MissingFileError
 
 ENGINES = ("mmengine", "yolox")
+_REPEATED = (int, float, str, list, tuple, type(None))  # what a placeholder of the config's own can stand for
+_PLACEHOLDER = re.compile(r"\{\w+\}")
 
 
 def read_config(path: str | Path) -> Config:
@@ -74,7 +77,7 @@ def _parse_value(text: str) -> Any:
 
 
 def _require_known(config: Config, key: str, path: str | Path) -> None:
-    """Refuse an option whose parent does not exist: a typo would otherwise be kept and do nothing."""
+    """Refuse an option whose parent does not exist, or is no dict: a typo would otherwise be kept and do nothing."""
     *parents, last = key.split(".")
     node: Any = config
     for depth, part in enumerate(parents):
@@ -82,6 +85,9 @@ def _require_known(config: Config, key: str, path: str | Path) -> None:
             node = node[int(part)] if isinstance(node, Sequence) else node[part]
         except (KeyError, IndexError, ValueError, TypeError):
             raise InputError(f"{path}: --cfg-options {key}: there is no {'.'.join(parents[: depth + 1])}") from None
+    if not isinstance(node, Mapping | Config):
+        whole = ".".join(parents)
+        raise InputError(f"{path}: --cfg-options {key}: {whole} is {node!r}; give its whole value, {whole}=...")
     if not parents and last not in node:
         raise InputError(f"{path}: --cfg-options {key}: the config has no {last!r}; it has {sorted(node.keys())}")
 
@@ -93,7 +99,8 @@ def bind_data(config: Config) -> Config:
     that is exactly one placeholder becomes the value with its type; within a longer string it becomes text.
 
     Placeholders: ``{data_root}``, ``{fold}``, ``{num_classes}`` (K cell types), ``{num_map_classes}`` (background, K
-    types, rim), ``{map_class_weights}`` (1, and ``rim_weight`` for the rim), ``{class_names}``, ``{mean}`` and ``{std}`` (RGB, 0..255), ``{train_json}``, ``{val_json}``,
+    types, rim), ``{map_class_weights}`` (1, and ``rim_weight`` for the rim), ``{class_names}``, ``{mean}`` and
+    ``{std}`` (RGB, 0..255), ``{train_json}``, ``{val_json}``,
     ``{image_root}``; ``{NAME}`` repeats the config's own top-level number, text or list ``NAME``
     (``{seed}``, ``{iterations}``), so that ``--cfg-options NAME=...`` reaches every place that depends on it.
 
@@ -102,28 +109,39 @@ def bind_data(config: Config) -> Config:
     """
     if "data_root" not in config:
         raise InputError(f"{config.filename}: the config has no data_root, the folder that tools/prepare_data.py wrote")
+    if not isinstance(config.data_root, str):
+        raise InputError(f"{config.filename}: data_root: expected the path of a folder, found {config.data_root!r}")
+    fold = config.get("fold", 0)
+    if type(fold) is not int:
+        raise InputError(f"{config.filename}: fold: expected a whole number, found {fold!r}")
     folder = DataFolder(config.data_root)
-    fold = int(config.get("fold", 0))
     classes = list(folder.class_names)
-    own = {f"{{{key}}}": value for key, value in config.items() if isinstance(value, int | float | str | list | tuple)}
-    values = own | {
-        "{data_root}": str(config.data_root),
-        "{fold}": fold,
-        "{num_classes}": len(classes),
-        "{num_map_classes}": len(classes) + 2,
-        "{map_class_weights}": [1.0] * (len(classes) + 1) + [float(config.get("rim_weight", 1.0))],
-        "{class_names}": classes,
-        "{mean}": [round(float(value), 4) for value in folder.mean],
-        "{std}": [round(float(value), 4) for value in folder.std],
-        "{image_root}": str(Path(config.data_root) / "images"),
-    } | {f"{{{name}_json}}": str(folder.split_file(fold, name)) for name in ("train", "val")}
-    bound = _replace(config.to_dict(), values)
+    own = {f"{{{key}}}": value for key, value in config.items() if isinstance(value, _REPEATED)}
+    values = (
+        own
+        | {
+            "{data_root}": str(config.data_root),
+            "{fold}": fold,
+            "{num_classes}": len(classes),
+            "{num_map_classes}": len(classes) + 2,
+            "{map_class_weights}": [1.0] * (len(classes) + 1) + [float(config.get("rim_weight", 1.0))],
+            "{class_names}": classes,
+            "{mean}": [round(float(value), 4) for value in folder.mean],
+            "{std}": [round(float(value), 4) for value in folder.std],
+            "{image_root}": str(Path(config.data_root) / "images"),
+        }
+        | {f"{{{name}_json}}": str(folder.split_file(fold, name)) for name in ("train", "val")}
+    )
+    try:
+        bound = _replace(config.to_dict(), values)
+    except KeyError as error:
+        raise InputError(f"{config.filename}: unknown placeholder {error.args[0]}") from None
     return Config(bound, filename=config.filename)
 
 
 def _replace(value: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
-        if value in values:
+        if _PLACEHOLDER.fullmatch(value):
             return values[value]
         for name, replacement in values.items():
             value = value.replace(name, str(replacement))

@@ -55,7 +55,9 @@ def train(
     if pretrained is not None and resume:
         raise InputError("--pretrained and --resume exclude each other: a resumed training has its own weights")
     if overwrite and resume:
-        raise InputError("--overwrite and --resume exclude each other: one discards the training, the other continues it")
+        raise InputError(
+            "--overwrite and --resume exclude each other: one discards the training, the other continues it"
+        )
     if amp and not torch.cuda.is_available():
         raise InputError("--amp: mixed precision needs a CUDA device; leave the option out on a CPU")
     if _is_first_process(launcher):
@@ -70,7 +72,9 @@ def train(
     try:
         result = train_engine(config, work_dir, resume=resume, pretrained=pretrained, amp=amp, launcher=launcher)
     except torch.cuda.OutOfMemoryError as error:
-        raise CellsegError("the memory of the GPU is too small for this config; lower its batch size or view") from error
+        raise CellsegError(
+            "the memory of the GPU is too small for this config; lower its batch size or view"
+        ) from error
     return {**result, "work_dir": work_dir}
 
 
@@ -98,7 +102,9 @@ def _prepare_work_dir(work_dir: Path, resume: bool, overwrite: bool) -> None:
     if used and not resume and not (work_dir / "config.py").is_file():
         raise InputError(f"{work_dir}: holds files that are no training's; choose another --work-dir")
     if used and not resume and not overwrite:
-        raise InputError(f"{work_dir}: holds a training already; continue it with --resume or replace it with --overwrite")
+        raise InputError(
+            f"{work_dir}: holds a training already; continue it with --resume or replace it with --overwrite"
+        )
     if used and overwrite and not resume:
         shutil.rmtree(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)

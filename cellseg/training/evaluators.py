@@ -15,6 +15,8 @@ from cellseg.structures import CropMasks, Instances
 class InstanceAPMetric(BaseMetric):
     """COCO mask AP (``segm_ap``, ``segm_ap50``) with up to 2000 instances an image, and no file beside the data."""
 
+    default_prefix = ""  # without one, mmengine warns
+
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep predictions and truths of a batch as crop masks."""
         names = tuple(self.dataset_meta["classes"])
@@ -51,6 +53,8 @@ class ClassMapMetric(BaseMetric):
 
     The map's classes are background, the cell types and the rim, so the data's own class names do not describe it.
     """
+
+    default_prefix = ""  # without one, mmengine warns
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Count the pixels of a batch by true and predicted class."""

@@ -1,24 +1,47 @@
-"""Training through mmengine's Runner: Mask R-CNN (mmdet), UPerNet (mmsegmentation) and whatever lives on its registries."""
+"""Training through mmengine's Runner: Mask R-CNN (mmdet), UPerNet (mmsegmentation), whatever its registries hold."""
 
 import itertools
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
-from cellseg.errors import InputError
+from cellseg.errors import CellsegError, InputError
 from cellseg.openmmlab.checkpoints import load_checkpoint_file
 from cellseg.training.publish import publish_checkpoint
 
+SHOWN = 20  # names of weights in a message
 _RUNS = itertools.count()
 
 
-class QuietRunner(Runner):
-    """mmengine's Runner, writing its own log beside ours instead of into a folder named after the time."""
+class CellRunner(Runner):
+    """mmengine's Runner, with its log beside ours instead of in a folder named after the time.
+
+    Attributes:
+        pretrained: a checkpoint whose fitting weights a training starts from.
+    """
+
+    pretrained: Path | None = None
+
+    def build_parts(self) -> None:
+        """Build now what mmengine builds when the training starts, so that a mistake in the config is known as one."""
+        self._train_loop = self.build_train_loop(self._train_loop)
+        self._val_loop = self.build_val_loop(self._val_loop)
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
+
+    def load_or_resume(self) -> None:
+        """Not earlier than here: the Runner gives all weights their first values right before."""
+        super().load_or_resume()
+        if self.pretrained is not None:
+            load_fitting_weights(self.model, self.pretrained, self.logger)
 
     def build_logger(self, log_level="INFO", log_file=None, **kwargs):
         if os.path.isdir(self._log_dir) and not os.listdir(self._log_dir):
@@ -50,14 +73,17 @@ def train(
 
     Returns:
         ``best_score``, ``best_checkpoint`` and ``iteration``.
+
+    Raises:
+        InputError: a config, checkpoint or option that cannot be used.
     """
     runner = build_runner(config, work_dir, resume, amp, launcher)
-    if pretrained is not None:
-        load_fitting_weights(runner.model, pretrained, runner.logger)
+    runner.pretrained = pretrained
     runner.train()
     best = runner.message_hub.get_info("best_ckpt") if "best_ckpt" in runner.message_hub.runtime_info else None
     score = runner.message_hub.get_info("best_score") if best else None
-    source = Path(best) if best else Path(work_dir) / f"iter_{runner.iter}.pth"
+    # By name: a resumed training may have been moved since its best iteration.
+    source = Path(work_dir) / (Path(best).name if best else f"iter_{runner.iter}.pth")
     meta = dict(
         engine="mmengine",
         class_names=list(config.get("class_names", [])),
@@ -70,8 +96,8 @@ def train(
     return dict(best_score=meta["score"], best_checkpoint=Path(work_dir) / "best.pth", iteration=runner.iter)
 
 
-def build_runner(config: Config, work_dir: Path, resume: bool, amp: bool, launcher: str) -> Runner:
-    """The Runner of a bound config."""
+def build_runner(config: Config, work_dir: Path, resume: bool, amp: bool, launcher: str) -> CellRunner:
+    """The Runner of a bound config, with everything built; arguments and errors as in ``train``."""
     config = Config(config.to_dict(), filename=config.filename)
     config.work_dir = str(work_dir)
     config.launcher = launcher
@@ -83,24 +109,53 @@ def build_runner(config: Config, work_dir: Path, resume: bool, amp: bool, launch
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
     if resume and not (Path(work_dir) / "last_checkpoint").is_file():
-        raise InputError(f"{work_dir}: --resume: no checkpoint to continue from; leave --resume out to start afresh")
-    with warnings.catch_warnings():
+        raise InputError(f"{work_dir}: --resume: no checkpoint to continue from; start afresh with --overwrite")
+    with warnings.catch_warnings(), _config_mistakes(config):
         warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmseg")
-        return QuietRunner.from_cfg(config)
+        loader = config.train_dataloader
+        loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
+        runner = CellRunner.from_cfg(config)
+        runner.build_parts()
+    return runner
+
+
+@contextmanager
+def _config_mistakes(config: Config) -> Iterator[None]:
+    """Tell what a registry raises for a misspelt type, name or value as a mistake in the config."""
+    try:
+        yield
+    except CellsegError as error:
+        # mmengine raises an error of the same kind around ours, with the place of the class in front.
+        while isinstance(error.__context__, CellsegError):
+            error = error.__context__
+        raise error from None
+    except (AssertionError, AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise InputError(f"{config.filename}: the training cannot be built from it ({reason})") from error
 
 
 def load_fitting_weights(model: torch.nn.Module, path: Path, logger) -> None:
     """Load the weights of a checkpoint that fit by name and shape; say which do not.
 
+    The file may hold a whole network or a bare backbone (torchvision's ResNet, for example).
+
     Raises:
         InputError: nothing fits.
     """
     checkpoint = load_checkpoint_file(path)
-    weights = checkpoint.get("state_dict", checkpoint)
+    weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
+    model = model.module if is_model_wrapper(model) else model
     own = model.state_dict()
-    fitting = {key: value for key, value in weights.items() if key in own and value.shape == own[key].shape}
-    if not fitting:
-        raise InputError(f"{path}: --pretrained: no weight fits this network by name and shape")
+    found = {key: weights.get(key, weights.get(key.removeprefix("backbone."))) for key in own}
+    fitting = {key: value for key, value in found.items() if getattr(value, "shape", None) == own[key].shape}
+    # Counters of normalised batches have no shape: they fit anything.
+    if not any(value.is_floating_point() for value in fitting.values()):
+        raise InputError(f"{path}: --pretrained: none of its weights fits this network by name and shape")
     model.load_state_dict(fitting, strict=False)
-    left = sorted(set(own) - set(fitting))
-    logger.info(f"{path}: {len(fitting)} of {len(own)} weights loaded; from scratch: {left[:20]}")
+    left = [key for key in own if key not in fitting]
+    if left:
+        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        logger.warning(
+            f"{path}: {len(fitting)} of {len(own)} weights loaded; without a fitting one and random at first: "
+            f"{', '.join(left[:SHOWN])}{more}"
+        )

@@ -33,7 +33,11 @@ val_dataloader = dict(
         data_root="{data_root}",
         fold="{fold}",
         split="val",
-        pipeline=[dict(type="LoadCells"), dict(type="WholeView", magnification="{magnification}"), dict(type="PackInstances")],
+        pipeline=[
+            dict(type="LoadCells"),
+            dict(type="WholeView", magnification="{magnification}"),
+            dict(type="PackInstances"),
+        ],
     ),
 )
 val_evaluator = dict(type="InstanceAPMetric")

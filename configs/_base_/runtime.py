@@ -25,7 +25,14 @@ visualizer = dict(type="Visualizer", vis_backends=[])
 log_level = "WARNING"
 default_hooks = dict(
     logger=dict(type="TrainingLogHook", interval=20),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=100, max_keep_ckpts=1, save_best="{best_by}", rule="greater"),
+    checkpoint=dict(
+        type="CheckpointHook",
+        by_epoch=False,
+        interval=100,
+        max_keep_ckpts=1,
+        save_best="{best_by}",
+        rule="greater",
+    ),
 )
 custom_hooks = [dict(type="ExactResumeHook")]
 train_cfg = dict(type="IterBasedTrainLoop", max_iters="{iterations}", val_interval=100)

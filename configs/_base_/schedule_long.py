@@ -1,5 +1,6 @@
-# AdamW for a GPU training: 500 iterations of warm-up, a cosine over the rest, validation every 1000.
+# AdamW for a long training on a GPU: a warm-up, then a cosine to (almost) zero over the iterations of the config.
 learning_rate = 1e-4
+warm_up = 500
 
 optim_wrapper = dict(
     type="OptimWrapper",
@@ -9,6 +10,6 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=5.0),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=500),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=500, end="{iterations}", eta_min=1e-6),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end="{warm_up}"),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin="{warm_up}", end="{iterations}", eta_min=1e-6),
 ]

@@ -18,7 +18,7 @@ exp = dict(
     start_size=(128, 128),
     # SGD needs thousands of steps from random weights, AdamW hundreds.
     optimizer="adamw",
-    basic_lr_per_img=1e-3,
+    basic_lr_per_img=1.5e-3,
     weight_decay=0.02,
     norm_momentum=0.1,
     data_num_workers=0,

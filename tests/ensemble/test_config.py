@@ -49,7 +49,14 @@ def test_fusion_and_settings_may_be_left_out(tmp_path):
             "members: expected a list with a dict for each",
         ),
         ('name="two"', 'name="one"', "members: the name 'one' stands twice; give each member its own name"),
-        ('method="nms"', 'method="best"', "fusion.method: 'best' is none of wbf, nmw, nms, soft_nms"),
+        ('method="nms"', 'method="best"', "fusion: fuse_boxes: method 'best' is none of wbf, nmw, nms, soft_nms"),
+        (
+            'method="nms"',
+            'method="nms", rule="avg"',
+            "fusion: fuse_boxes: rule belongs to wbf and does nothing for nms",
+        ),
+        ('method="nms"', 'method="soft_nms", sigma="x"', "fusion: "),
+        ("dict(two=0.5)", "dict(two=-0.5)", "fusion: fuse_boxes: weights [1.0, -0.5, 1.0] should be finite, 0 or more"),
         ('method="nms"', "margin=-1", "fusion.margin: expected 0 to 1, found -1"),
         ('method="nms"', "one_type=1", "fusion.one_type: expected True or False, found 1"),
         ('method="nms"', "colour=1", "fusion.colour: unknown key; known are method, iou_threshold"),
@@ -121,3 +128,9 @@ def test_inputs_that_are_not_there(tmp_path):
         find_inputs(f"{tmp_path}:test", 0)
     with pytest.raises(MissingFileError, match="no such file or folder"):
         find_inputs(f"{tmp_path}/x:lest", 0)
+
+
+def test_the_small_config_of_the_project(project_root):
+    config = load_ensemble_config(project_root / "configs" / "ensemble" / "small.py")
+    assert config.names == ("yolox", "mask_rcnn", "upernet")
+    assert config.parse_settings(("a", "b")).by_class()

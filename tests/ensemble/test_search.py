@@ -120,6 +120,21 @@ def test_the_ensemble_is_never_worse_than_its_candidates(pool, tuner):
     assert tuned.evaluations <= 40 and sum(spent) <= search.total()
 
 
+def test_what_it_started_from_is_a_candidate_even_outside_the_box(pool):
+    # No cell is smaller than half of the usual one, yet nothing better is in reach of the uniform tuner.
+    start = replace(BASE, general=replace(BASE.general, min_area=60, score_threshold=0.0))
+    search = Search(pool, start, tuner="uniform", budget=10)
+    tuned, _ = search.run()
+    assert tuned.after >= tuned.before == float(pool.score(start).mean())
+
+
+@pytest.mark.parametrize("budget", [10, 11, 23, 47])
+def test_the_budget_is_kept(pool, budget):
+    tuned, alone = Search(pool, BASE, budget=budget).run()
+    assert tuned.evaluations <= budget
+    assert all(single.evaluations <= budget // 2 for single in alone.values())
+
+
 def test_searching_helps(pool):
     tuned, _ = Search(pool, BASE, budget=120, seed=0).run()
     assert tuned.after > tuned.before + 0.03

@@ -70,5 +70,9 @@ def test_a_runner_sets_opencv_as_planned():
         cv2.setNumThreads(before)
 
 
-def test_available_cores_are_those_of_the_process():
-    assert 1 <= threads.available_cores() <= 4096
+def test_available_cores_are_those_of_the_process(monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 3, 5})
+    assert threads.available_cores() == 3
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    assert threads.available_cores() == 8

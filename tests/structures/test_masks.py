@@ -112,7 +112,9 @@ def test_thresholds_sums_and_areas_of_probabilities(pair, limit):
 def test_one_threshold_for_all_and_for_each_agree_at_the_edge():
     masks = CropMasks(torch.tensor([[0, 0, 2, 1]]), torch.tensor([0.1, 0.7]), (1, 2))
     for limit in (0.1, 0.7):
-        assert torch.equal(masks.threshold(limit).values, masks.threshold(torch.tensor([limit])).values)
+        assert torch.equal(
+            masks.threshold(limit).values, masks.threshold(torch.tensor([limit], dtype=torch.float64)).values
+        )
         assert torch.equal(masks.threshold(limit).values, masks.threshold(torch.tensor(limit)).values)
     assert masks.threshold(0.1).values.tolist() == [False, True]
 

@@ -169,6 +169,28 @@ def test_a_changed_image_is_done_again(blob_project, images, infer):
     assert code == 0 and "(2 were there already)" in out
 
 
+def test_a_damaged_result_is_made_again(blob_project, images, infer):
+    infer(images, "--out", "out")
+    before = snapshot(blob_project.root / "out")
+    for name, text in (("image0", "{"), ("image1", '{"source": 1}'), ("image2", "[]")):
+        (blob_project.root / "out" / "instances" / f"{name}.json").write_text(text)
+    code, out, _ = infer(images, "--out", "out")
+    assert code == 0 and "already" not in out
+    assert snapshot(blob_project.root / "out") == before
+
+
+def test_results_that_cannot_be_written_end_the_run(blob_project, images, infer, monkeypatch):
+    from cellseg.ensemble import folder_run
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder_run, "write_label_image", full)
+    code, _, err = infer(images, "--out", "out", "--formats", "labels")
+    assert code == 2 and "out: results cannot be written (No space left on device)" in err
+    assert not (blob_project.root / "out" / "skipped.csv").exists()
+
+
 @pytest.mark.parametrize(
     "arguments, different",
     [

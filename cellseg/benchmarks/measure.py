@@ -1,0 +1,106 @@
+"""Time and memory of the two sides of a subject; every function here runs in a process of its own."""
+
+import ctypes
+import importlib
+import mmap
+import resource
+import statistics
+import time
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+
+from cellseg.benchmarks.subjects import LARGEST_BOX, Scale
+from cellseg.errors import CellsegError
+
+SIDES = ("cellseg", "alternative")
+
+# Enough to run all code once, so that what it loads the first time is not counted.
+_TINY = Scale(4, 2 * LARGEST_BOX, 2 * LARGEST_BOX)
+_BALLAST_BYTES = 1 << 20
+
+
+class Times(NamedTuple):
+    """Median seconds of each side."""
+
+    cellseg: float
+    alternative: float
+
+
+def measure_times(name: str, scale: Scale, repeats: int) -> Times:
+    """Time both sides by turns, after a first run of each whose results must be the same.
+
+    It is processor time: with one thread that is the time on the clock of an idle machine, and other programs do not
+    count. By turns, so that a machine that becomes slower does so for both.
+
+    Raises:
+        CellsegError: the two sides do not compute the same.
+    """
+    subject = _prepare(name)
+    inputs = subject.make_inputs(scale)
+    difference = subject.find_difference(subject.run_cellseg(inputs), subject.run_alternative(inputs))
+    if difference:
+        raise CellsegError(f"{name}: cellseg and the alternative do not compute the same: {difference}")
+    seconds = {side: [] for side in SIDES}
+    for _ in range(repeats):
+        for side in SIDES:
+            run = _side(subject, side)
+            begin = time.process_time()
+            result = run(inputs)
+            seconds[side].append(time.process_time() - begin)
+            # Not while the other side runs.
+            del result
+    return Times(*(statistics.median(seconds[side]) for side in SIDES))
+
+
+def measure_memory(name: str, side: str, scale: Scale) -> int:
+    """Bytes that one run of one side needs at its peak, on top of the process with everything imported and loaded."""
+    subject = _prepare(name)
+    run = _side(subject, side)
+    run(subject.make_inputs(_TINY))
+    inputs = subject.make_inputs(scale)
+    ballast = _fill_to_peak()
+    before = _peak_bytes()
+    result = run(inputs)
+    increase = _peak_bytes() - before
+    # Alive until here: the result belongs to the peak, the ballast to what the peak is compared with.
+    del result, ballast
+    return increase
+
+
+def _prepare(name: str) -> ModuleType:
+    torch.set_num_threads(1)
+    return importlib.import_module(f"cellseg.benchmarks.{name}")
+
+
+def _side(subject: ModuleType, side: str) -> Any:
+    return subject.run_cellseg if side == "cellseg" else subject.run_alternative
+
+
+def _fill_to_peak() -> list[mmap.mmap]:
+    """Take memory until the process holds as much as it ever did, so that any more raises its peak.
+
+    The system reports only the largest size that a process ever had. That is more than what it holds now, because
+    making the inputs took more for a while, and because a new process begins with the peak of the one that started it.
+    """
+    _return_free_memory()
+    ballast = []
+    before = _peak_bytes()
+    while _peak_bytes() == before:
+        block = mmap.mmap(-1, _BALLAST_BYTES)
+        block.write(b"\1" * _BALLAST_BYTES)
+        ballast.append(block)
+    return ballast
+
+
+def _return_free_memory() -> None:
+    """Hand freed memory back to the system, which else would be used again without being seen."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # only the GNU C library has it
+        trim(0)
+
+
+def _peak_bytes() -> int:
+    # Linux counts in KiB.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

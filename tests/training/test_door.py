@@ -1,0 +1,174 @@
+"""What the door to training refuses, through tools/train.py, and what it leaves alone when it does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cellseg.training import door
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def old_training(tmp_path):
+    """A work folder that a training was begun in, without a checkpoint."""
+    folder = tmp_path / "old"
+    folder.mkdir()
+    (folder / "config.py").write_text("seed = 1\n")
+    (folder / "curves.csv").write_text("iteration,phase,name,value\n")
+    return folder
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """Stands for mmengine's engine and notes what it is called with."""
+    calls = []
+
+    def train(config, work_dir, **options):
+        calls.append(dict(config=config, work_dir=work_dir, files=sorted(p.name for p in work_dir.iterdir()), **options))
+        return dict(best_score=0.25, best_checkpoint=work_dir / "best.pth", iteration=1)
+
+    monkeypatch.setattr("cellseg.training.mmengine_engine.train", train)
+    return calls
+
+
+def assert_refused(result, message):
+    code, out, err = result
+    assert (code, out) == (2, "")
+    assert err.startswith("train.py: error: ") and message in err and err.count("\n") == 1
+
+
+@pytest.fixture(autouse=True)
+def program_name(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_engine_gets_what_the_user_asked_for(train_tool, write_config, engine, tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"x")
+    code, out, err = train_tool(
+        write_config("seed = 0"), "--work-dir", tmp_path / "w", "--pretrained", weights, "--cfg-options", "seed=5"
+    )
+    assert (code, out, err) == (0, f"done: {tmp_path}/w/best.pth (validation score 0.2500)\n", "")
+    (call,) = engine
+    assert call["config"].seed == 5
+    assert call["work_dir"] == tmp_path / "w" and call["files"] == ["config.py"]
+    assert (call["resume"], call["pretrained"], call["amp"], call["launcher"]) == (False, weights, False, "none")
+
+
+def test_the_work_folder_is_named_after_the_config(train_tool, write_config, engine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert train_tool(write_config(name="mine.py"))[0] == 0
+    assert engine[0]["work_dir"] == Path("work_dirs/mine")
+
+
+def test_an_old_training_is_not_overwritten_unasked(train_tool, write_config, engine, old_training):
+    before = content(old_training)
+    result = train_tool(write_config(), "--work-dir", old_training)
+    assert_refused(
+        result, f"{old_training}: holds a training already; continue it with --resume or replace it with --overwrite"
+    )
+    assert content(old_training) == before and not engine
+
+
+def test_overwrite_discards_the_old_training(train_tool, write_config, engine, old_training):
+    assert train_tool(write_config(), "--work-dir", old_training, "--overwrite")[0] == 0
+    assert engine[0]["files"] == ["config.py"]
+
+
+def test_overwrite_does_not_touch_a_folder_of_other_things(train_tool, write_config, engine, tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    (folder / "holiday.png").write_bytes(b"x")
+    for options in ([], ["--overwrite"]):
+        result = train_tool(write_config(), "--work-dir", folder, *options)
+        assert_refused(result, f"{folder}: holds files that are no training's; choose another --work-dir")
+    assert content(folder) == {"holiday.png": b"x"} and not engine
+
+
+def test_the_work_folder_is_a_file(train_tool, write_config, tmp_path):
+    (tmp_path / "file").write_text("x")
+    result = train_tool(write_config(), "--work-dir", tmp_path / "file")
+    assert_refused(result, f"{tmp_path}/file: --work-dir names a file; name a folder")
+
+
+def test_resume_of_nothing(train_tool, write_config, tmp_path):
+    result = train_tool(write_config(), "--work-dir", tmp_path / "new", "--resume")
+    assert_refused(result, f"{tmp_path}/new: --resume: nothing to continue there; leave --resume out to start afresh")
+    assert not (tmp_path / "new").exists()
+
+
+def test_resume_without_a_checkpoint(train_tool, write_config, old_training):
+    result = train_tool(write_config(), "--work-dir", old_training, "--resume")
+    assert_refused(result, f"{old_training}: --resume: no checkpoint to continue from; start afresh with --overwrite")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pretrained", "none.pth"], "none.pth: --pretrained: no such file"),
+        (["--pretrained", __file__, "--resume"], "--pretrained and --resume exclude each other: a resumed training has"),
+        (["--overwrite", "--resume"], "--overwrite and --resume exclude each other: one discards the training, the"),
+        (["--cfg-options", "seeed=3"], "tiny.py: --cfg-options seeed: the config has no 'seeed'; it has"),
+        (["--cfg-options", "seed"], "--cfg-options seed: expected KEY=VALUE"),
+        (["--cfg-options", "data_root=nowhere"], "nowhere: not a data folder (it has no dataset.json); run tools/prepare_data.py"),
+    ],
+)
+def test_bad_options_change_nothing(train_tool, write_config, engine, old_training, options, message):
+    before = content(old_training)
+    options = options if "--resume" in options else ["--overwrite", *options]
+    assert_refused(train_tool(write_config(), "--work-dir", old_training, *options), message)
+    assert content(old_training) == before and not engine
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="only machines without CUDA refuse")
+def test_amp_without_cuda_keeps_the_old_training(train_tool, write_config, engine, old_training):
+    before = content(old_training)
+    result = train_tool(write_config(), "--work-dir", old_training, "--overwrite", "--amp")
+    assert_refused(result, "--amp: mixed precision needs a CUDA device; leave the option out on a CPU")
+    assert content(old_training) == before and not engine
+
+
+def test_only_the_first_process_prepares_the_folder(train_tool, write_config, engine, old_training, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    assert train_tool(write_config(), "--work-dir", old_training, "--launcher", "pytorch", "--overwrite")[0] == 0
+    assert engine[0]["files"] == ["config.py", "curves.csv"]
+    monkeypatch.setenv("RANK", "0")
+    assert train_tool(write_config(), "--work-dir", old_training, "--launcher", "pytorch", "--overwrite")[0] == 0
+    assert engine[1]["files"] == ["config.py"]
+
+
+def test_a_full_gpu_is_one_line(train_tool, write_config, monkeypatch, tmp_path):
+    def train(*arguments, **options):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("cellseg.training.mmengine_engine.train", train)
+    result = train_tool(write_config(), "--work-dir", tmp_path / "w")
+    assert_refused(result, "the memory of the GPU is too small for this config; lower its batch size or view")
+
+
+def test_every_engine_is_dispatched_to(write_config, monkeypatch, tmp_path):
+    called = []
+    for name in ("mmengine", "yolox"):
+        monkeypatch.setattr(
+            f"cellseg.training.{name}_engine.train", lambda *args, engine=name, **options: called.append(engine) or {}
+        )
+    for name in ("mmengine", "yolox"):
+        result = door.train(write_config(f"engine = '{name}'"), tmp_path / name)
+        assert result == dict(work_dir=tmp_path / name)
+    assert called == ["mmengine", "yolox"]
+
+
+def test_help_shows_an_example_and_is_quick_to_import():
+    command = [sys.executable, "-X", "importtime", str(PROJECT / "tools" / "train.py"), "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
+    assert done.returncode == 0
+    assert "example:\n  python tools/train.py configs/" in done.stdout
+    assert "torch" not in {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
