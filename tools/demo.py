@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"{seconds:7.1f} s  {title}")
     print(f"{time.monotonic() - started:7.1f} s  in all")
     out = options.out
-    print(f"\nsubmission: {out}/result/submission.csv\noverlays:   {out}/result/overlays\ncomparison: {out}/comparison")
+    print(f"\nsubmission: {out}/result/submission.csv\noverlays:   {out}/result/overlay\ncomparison: {out}/comparison")
     return 0
 
 

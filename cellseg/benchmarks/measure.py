@@ -89,7 +89,9 @@ def _fill_to_peak() -> list[mmap.mmap]:
     before = _peak_bytes()
     while _peak_bytes() == before:
         block = mmap.mmap(-1, _BALLAST_BYTES)
-        block.write(b"\1" * _BALLAST_BYTES)
+        # A page counts once it is written to.
+        for page in range(0, _BALLAST_BYTES, mmap.PAGESIZE):
+            block[page] = 1
         ballast.append(block)
     return ballast
 

@@ -94,6 +94,7 @@ class MaskRCNNMember(Member):
     def evidence(
         self, state: MaskRCNNState, boxes: torch.Tensor, labels: torch.Tensor, windows: torch.Tensor
     ) -> tuple[CropMasks, torch.Tensor]:
+        boxes, labels, windows = (part.to(self.device) for part in (boxes, labels, windows))
         if not len(boxes):
             return CropMasks.empty(state.image_size, torch.float32, windows.device), boxes.new_zeros(0)
         head = self.model.roi_head

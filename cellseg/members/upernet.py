@@ -150,6 +150,7 @@ class UPerNetMember(Member):
     def evidence(
         self, state: UPerNetState, boxes: torch.Tensor, labels: torch.Tensor, windows: torch.Tensor
     ) -> tuple[CropMasks, torch.Tensor]:
+        boxes, windows = boxes.to(self.device), windows.to(self.device)
         canvas = CropMasks(windows, torch.zeros(_window_areas(windows).sum(), device=windows.device), state.image_size)
         instance, flat = canvas.pixel_index()
         foreground = state.foreground.reshape(-1)[flat]

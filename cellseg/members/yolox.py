@@ -74,8 +74,6 @@ class YoloxMember(Member):
         self.name = name
         self.options = dict(score_floor=score_floor, nms_iou=nms_iou, match_iou=match_iou, scale=scale, tile=tile)
         self._check_options()
-        if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-            raise InputError(f"member {name!r}: device {device!r}: there is no CUDA device; use 'cpu'")
         training = read_config(config)
         if training.get("engine") != "yolox" or "exp" not in training:
             raise InputError(f"{config}: not the config of a YOLOX training (engine = 'yolox' with exp=dict(...))")

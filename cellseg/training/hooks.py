@@ -30,6 +30,8 @@ class TrainingLogHook(Hook):
         if runner.rank == 0:
             resumed = runner.iter if runner.iter > 0 else None
             self.log = TrainingLog(runner.work_dir, runner.max_iters, self.interval, resumed)
+            for note in getattr(runner, "notes", ()):
+                self.log.say(note)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, torch.Tensor] | None = None

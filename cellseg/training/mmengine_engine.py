@@ -26,9 +26,11 @@ class CellRunner(Runner):
 
     Attributes:
         pretrained: a checkpoint whose fitting weights a training starts from.
+        notes: what the training's log is to say at its beginning.
     """
 
     pretrained: Path | None = None
+    notes: tuple[str, ...] = ()
 
     def build_parts(self) -> None:
         """Build now what mmengine builds when the training starts, so that a mistake in the config is known as one."""
@@ -41,13 +43,17 @@ class CellRunner(Runner):
         """Not earlier than here: the Runner gives all weights their first values right before."""
         super().load_or_resume()
         if self.pretrained is not None:
-            load_fitting_weights(self.model, self.pretrained, self.logger)
+            self.notes = load_fitting_weights(self.model, self.pretrained)
 
     def build_logger(self, log_level="INFO", log_file=None, **kwargs):
         if os.path.isdir(self._log_dir) and not os.listdir(self._log_dir):
             os.rmdir(self._log_dir)
         self._log_dir = self.work_dir
-        return super().build_logger(log_level, os.path.join(self.work_dir, "mmengine.log"), **kwargs)
+        logger = super().build_logger(log_level, os.path.join(self.work_dir, "mmengine.log"), **kwargs)
+        for handler in logger.handlers:
+            # mmengine's advice to its own hooks; there is nothing that a user could do about it.
+            handler.addFilter(lambda record: '"FileClient" will be deprecated' not in record.getMessage())
+        return logger
 
     def dump_config(self) -> None:
         """The training door has written ``config.py`` already."""
@@ -134,10 +140,13 @@ def _config_mistakes(config: Config) -> Iterator[None]:
         raise InputError(f"{config.filename}: the training cannot be built from it ({reason})") from error
 
 
-def load_fitting_weights(model: torch.nn.Module, path: Path, logger) -> None:
-    """Load the weights of a checkpoint that fit by name and shape; say which do not.
+def load_fitting_weights(model: torch.nn.Module, path: Path) -> tuple[str, ...]:
+    """Load the weights of a checkpoint that fit by name and shape.
 
     The file may hold a whole network or a bare backbone (torchvision's ResNet, for example).
+
+    Returns:
+        A line that says which weights did not fit (the class head of a network for other classes, for example), if any.
 
     Raises:
         InputError: nothing fits.
@@ -153,9 +162,8 @@ def load_fitting_weights(model: torch.nn.Module, path: Path, logger) -> None:
         raise InputError(f"{path}: --pretrained: none of its weights fits this network by name and shape")
     model.load_state_dict(fitting, strict=False)
     left = [key for key in own if key not in fitting]
-    if left:
-        more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
-        logger.warning(
-            f"{path}: {len(fitting)} of {len(own)} weights loaded; without a fitting one and random at first: "
-            f"{', '.join(left[:SHOWN])}{more}"
-        )
+    if not left:
+        return ()
+    more = f" and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+    count = f"{len(fitting)} of {len(own)} weights loaded"
+    return (f"{path}: {count}; without a fitting one and random at first: {', '.join(left[:SHOWN])}{more}",)

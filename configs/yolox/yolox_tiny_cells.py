@@ -1,4 +1,5 @@
-# A small YOLOX that learns cells of 8 to 90 px from random weights on two CPU cores, in 600 steps of 4 images.
+# A small YOLOX that learns cells of 8 to 90 px from random weights: 600 steps of 4 images, 150 s of one CPU core.
+# Expect a box AP50 of about 0.7 on 256 x 256 synthetic images of wells it has not seen (36 images to learn from).
 _base_ = ["../_base_/yolox.py"]
 
 exp = dict(

@@ -185,7 +185,7 @@ def test_bad_options(work_dir, options, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="only machines without CUDA refuse")
 def test_missing_device(work_dir):
-    with pytest.raises(InputError, match="member 'yolox': device 'cuda': there is no CUDA device; use 'cpu'"):
+    with pytest.raises(InputError, match="member 'yolox': device 'cuda': there is no such CUDA device; use 'cpu'"):
         build_member(dict(type="yolox", work_dir=str(work_dir), device="cuda"))
 
 

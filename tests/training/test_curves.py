@@ -46,7 +46,9 @@ def test_values_come_back_exactly_and_stand_in_tensorboard(folder):
 
 
 def test_values_that_are_not_finite_are_kept_in_the_table_alone(tmp_path):
-    write(tmp_path, None, (1, "train", {"loss": math.nan}), (2, "train", {"loss": math.inf}), (3, "train", {"loss": 1.0}))
+    write(
+        tmp_path, None, (1, "train", {"loss": math.nan}), (2, "train", {"loss": math.inf}), (3, "train", {"loss": 1.0})
+    )
     values = [row[3] for row in read_curves(tmp_path / "curves.csv")]
     assert math.isnan(values[0]) and values[1:] == [math.inf, 1.0]
     assert scalars(tmp_path, "train/loss") == [(3, 1.0)]
@@ -76,7 +78,9 @@ def test_a_validation_that_is_repeated_stands_once(folder):
     assert [row[0] for row in read_curves(folder / "curves.csv") if row[2] == "loss"] == [10, 20, 30]
 
 
-@pytest.mark.parametrize("torn", ["50,train,loss,0.02", "50,train,loss,0.", "50,train,loss,", "50,tr", "5", "50,train,loss,1e-"])
+@pytest.mark.parametrize(
+    "torn", ["50,train,loss,0.02", "50,train,loss,0.", "50,train,loss,", "50,tr", "5", "50,train,loss,1e-"]
+)
 def test_a_torn_last_row_is_left_out(folder, torn):
     path = folder / "curves.csv"
     complete = read_curves(path)

@@ -28,7 +28,9 @@ def engine(monkeypatch):
     calls = []
 
     def train(config, work_dir, **options):
-        calls.append(dict(config=config, work_dir=work_dir, files=sorted(p.name for p in work_dir.iterdir()), **options))
+        calls.append(
+            dict(config=config, work_dir=work_dir, files=sorted(p.name for p in work_dir.iterdir()), **options)
+        )
         return dict(best_score=0.25, best_checkpoint=work_dir / "best.pth", iteration=1)
 
     monkeypatch.setattr("cellseg.training.mmengine_engine.train", train)
@@ -114,11 +116,17 @@ def test_resume_without_a_checkpoint(train_tool, write_config, old_training):
     ("options", "message"),
     [
         (["--pretrained", "none.pth"], "none.pth: --pretrained: no such file"),
-        (["--pretrained", __file__, "--resume"], "--pretrained and --resume exclude each other: a resumed training has"),
+        (
+            ["--pretrained", __file__, "--resume"],
+            "--pretrained and --resume exclude each other: a resumed training has",
+        ),
         (["--overwrite", "--resume"], "--overwrite and --resume exclude each other: one discards the training, the"),
         (["--cfg-options", "seeed=3"], "tiny.py: --cfg-options seeed: the config has no 'seeed'; it has"),
         (["--cfg-options", "seed"], "--cfg-options seed: expected KEY=VALUE"),
-        (["--cfg-options", "data_root=nowhere"], "nowhere: not a data folder (it has no dataset.json); run tools/prepare_data.py"),
+        (
+            ["--cfg-options", "data_root=nowhere"],
+            "nowhere: not a data folder (it has no dataset.json); run tools/prepare_data.py",
+        ),
     ],
 )
 def test_bad_options_change_nothing(train_tool, write_config, engine, old_training, options, message):

@@ -75,7 +75,9 @@ def test_class_map_scores_equal_a_count_by_pixels():
     truth, found = (np.stack(side) for side in zip(*pairs, strict=True))
     ious = [((truth == k) & (found == k)).sum() / ((truth == k) | (found == k)).sum() for k in range(4)]
     assert scores["mean_iou"] == pytest.approx(np.mean(ious))
-    assert scores["foreground_iou"] == pytest.approx(((truth > 0) & (found > 0)).sum() / ((truth > 0) | (found > 0)).sum())
+    assert scores["foreground_iou"] == pytest.approx(
+        ((truth > 0) & (found > 0)).sum() / ((truth > 0) | (found > 0)).sum()
+    )
 
 
 def test_class_map_without_any_cell():
