@@ -9,7 +9,17 @@ from typing import Any
 import cellseg
 from cellseg.members import Member
 
-_PACKAGES = ("torch", "torchvision", "numpy", "scipy", "opencv-python-headless", "mmengine", "mmdet", "mmsegmentation", "yolox")
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "mmengine",
+    "mmdet",
+    "mmsegmentation",
+    "yolox",
+)
 
 
 def versions() -> dict[str, str]:

@@ -47,13 +47,18 @@ def load_network(
             f"this one has {config.get('default_scope')!r}"
         )
     checkpoint = openmmlab.load_checkpoint_file(checkpoint_path, unsafe=unsafe)
-    weights = checkpoint.get("state_dict")
+    weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if weights is None:
         raise InputError(f"{checkpoint_path}: no state_dict in it; give a best.pth that tools/train.py wrote")
-    model = openmmlab.build_model(config.model, scope)
+    if "model" not in config or "class_names" not in config:
+        raise InputError(f"{config_path}: no model or no class_names in it; give the config.py of a training")
+    try:
+        model = openmmlab.build_model(config.model, scope)
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{config_path}: its network cannot be built ({type(error).__name__}: {error})") from error
     try:
         model.load_state_dict(weights)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         first = str(error).splitlines()[1].strip() if len(str(error).splitlines()) > 1 else str(error)
         raise InputError(f"{checkpoint_path}: does not fit the network of {config_path}: {first}") from error
     model.to(device).eval()

@@ -45,8 +45,8 @@ class UPerNetMember(Member):
         seed_blur: standard deviation in pixels of the Gaussian that smooths the interior before that.
         foreground_threshold: foreground probability above which a pixel joins an instance.
         least_seed: seeds of fewer pixels are dropped.
-        mirrors: the map is the mean over this many mirrored views of the image: 1 (as it is), 2 (and left to right) or 4
-            (and top to bottom, and both).
+        mirrors: the map is the mean over so many mirrored views of the image: 1 (as it is), 2 (left to right too) or 4
+            (top to bottom and both, too).
         unsafe_load: load the checkpoint without torch's restriction to plain weights.
     """
 

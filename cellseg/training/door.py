@@ -96,7 +96,8 @@ def limit_threads(config: Mapping[str, Any]) -> None:
 def _prepare_work_dir(work_dir: Path, resume: bool, overwrite: bool) -> None:
     if work_dir.exists() and not work_dir.is_dir():
         raise InputError(f"{work_dir}: --work-dir names a file; name a folder")
-    used = work_dir.is_dir() and any(work_dir.iterdir())
+    # A lone config.py is what a training leaves that was refused before it began.
+    used = work_dir.is_dir() and any(path.name != "config.py" for path in work_dir.iterdir())
     if not used and resume:
         raise InputError(f"{work_dir}: --resume: nothing to continue there; leave --resume out to start afresh")
     if used and not resume and not (work_dir / "config.py").is_file():

@@ -1,5 +1,6 @@
 """What a training leaves for others: weights without the optimizer, and where they come from."""
 
+import io
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -40,5 +41,8 @@ def publish_checkpoint(source: Path, target: Path, meta: Mapping[str, Any]) -> N
         "state_dict": {key: value.detach().cpu() for key, value in weights.items()},
         "meta": {"iteration": iteration, "versions": package_versions(), **meta},
     }
+    # torch stores the name of the file it writes to: through memory, equal weights make equal files.
+    buffer = io.BytesIO()
+    torch.save(published, buffer)
     with atomic_path(target) as temporary:
-        torch.save(published, temporary)
+        temporary.write_bytes(buffer.getvalue())

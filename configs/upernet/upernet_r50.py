@@ -1,4 +1,4 @@
-# UPerNet with ResNetV1c-50 (background, cell types, rim) on Sartorius-like images (704 x 520, cells of 10 to 60 px), for
+# UPerNet with ResNetV1c-50 (background, cell types, rim) on Sartorius-like images (704 x 520, cells of 10-60 px), for
 # one GPU of 24 GB; start from ImageNet or ADE20K weights with --pretrained. Not measured here.
 _base_ = [
     "mmseg::_base_/models/upernet_r50.py",

@@ -134,7 +134,7 @@ def test_files_that_are_no_checkpoints(work_dirs, tmp_path, weights, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("class_names = [\n    'disc',\n    'bar',\n]", "", "no class_names"),
+        ("class_names = [\n    'disc',\n    'bar',\n]", "", "no model or no class_names in it"),
         ("type='UPerHead'", "type='UPperHead'", "UPperHead"),
     ],
 )

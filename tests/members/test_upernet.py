@@ -102,7 +102,7 @@ def test_other_numbers_of_mirrors_are_refused(work_dir, mirrors):
 def test_shrinking_a_map_reads_it_at_the_pixel_centres(magnification, size):
     large = (round(size[0] * magnification), round(size[1] * magnification))
     rng = np.random.default_rng(0)
-    values = rng.random((2, *large))
+    values = rng.random((2, *large), dtype=np.float32)
     found = shrink_map(torch.from_numpy(values), magnification, size)
     assert found.shape == (2, *size)
     for y in range(size[0]):
@@ -114,7 +114,7 @@ def test_shrinking_a_map_reads_it_at_the_pixel_centres(magnification, size):
             dy, dx = row - top, column - left
             upper = values[:, top, left] * (1 - dx) + values[:, top, right] * dx
             lower = values[:, bottom, left] * (1 - dx) + values[:, bottom, right] * dx
-            assert found[:, y, x].numpy() == pytest.approx(upper * (1 - dy) + lower * dy, abs=1e-9)
+            assert found[:, y, x].numpy() == pytest.approx(upper * (1 - dy) + lower * dy, abs=1e-5)
 
 
 def test_a_map_that_was_not_magnified_stays():
@@ -157,7 +157,8 @@ def test_small_seeds_are_dropped(work_dir):
     cells = [(4, 4, 11, 11, 0), (20, 20, 40, 40, 0)]  # the interior of the first has 3 x 3 px
     for least, count in ((9, 2), (10, 1)):
         spec = dict(type="upernet", work_dir=str(work_dir), least_seed=least, seed_blur=0.01)
-        assert build_member(spec).split(cells_map((50, 50), cells)).max() == count
+        segments = build_member(spec).split(cells_map((50, 50), cells))
+        assert len(segments[segments > 0].unique()) == count
 
 
 def test_thresholds_decide_on_seeds_and_extent(work_dir):

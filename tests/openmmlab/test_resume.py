@@ -86,6 +86,14 @@ def test_losses_and_batches_are_those_of_the_undisturbed_training(
         assert resumed[0] == ("validated", stop_at, 0.5)
 
 
+def test_a_checkpoint_saved_again_while_validating(toy_runner, record_hook, tmp_path):
+    # A new best score is written into the newest checkpoint, when the metric has drawn random numbers.
+    best = {"checkpoint": {"interval": 4, "save_best": "toy/score", "rule": "greater"}}
+    whole, resumed = kill_and_resume(toy_runner, record_hook, tmp_path, 6, **best)
+    assert resumed == whole
+    assert resumed[0][0] == 4  # the validation after iteration 4 is not repeated
+
+
 @pytest.mark.parametrize("options", [EVERY_5, DEFAULT | EVERY_5])
 def test_without_the_hook_the_losses_differ(toy_runner, record_hook, tmp_path, options, monkeypatch):
     monkeypatch.setattr("mmengine.runner.loops.time.sleep", lambda seconds: None)

@@ -283,7 +283,7 @@ def test_two_processes_train_together(data_root, tmp_path):
         )
         for rank in range(2)
     ]
-    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    outputs = [process.communicate(timeout=800)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     assert "train 2/6" in outputs[0] and outputs[1] == ""
     assert load_state(tmp_path / "work" / "best.pth")["meta"]["iteration"] in (4, 6)
