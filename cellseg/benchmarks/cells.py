@@ -1,8 +1,8 @@
 """Random cells that the benchmarks work on: boxes, and what members say about them; the same in every run.
 
-All probabilities, confidences and weights are small multiples of powers of two, and weights x confidences add up to 1.
-So no product or sum is rounded, whatever its order, and two sides that vote on them must agree in every pixel, ties
-included.
+Probabilities are multiples of 2^-20, weights x confidences multiples of 2^-4 that add up to 1. So their products and
+sums fit into the 24 bits of a float32, nothing is rounded in whatever order, and two sides that vote on them must agree
+in every pixel.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from cellseg.benchmarks.subjects import LARGEST_BOX, SMALLEST_BOX, Scale
 from cellseg.structures import CropMasks
 
 # Steps of a probability, and of a confidence times its weight.
-_PROBABILITY_STEPS = 256
+_PROBABILITY_STEPS = 2**20
 _PART_STEPS = 16
 
 WEIGHTS = (2.0, 1.0, 1.0)

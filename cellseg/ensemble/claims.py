@@ -5,11 +5,12 @@ from torch import Tensor
 
 from cellseg.errors import InputError
 from cellseg.structures import CropMasks
+from cellseg.structures.windows import pixel_positions
 
 POLICIES = ("probability", "probability_score", "score", "small_first")
 
-# Tables with an entry per image pixel find the winners fastest. Where they would be large (64 Mpx), or have far more
-# entries than the masks have pixels, the pixels that are wanted are numbered instead.
+# A table with an entry per image pixel finds the winners fastest. Where it would be large (64 Mpx), or have far more
+# entries than the windows have pixels, the pixels in windows are numbered instead.
 _MAX_TABLE_PIXELS = 1 << 26
 _SPARSE = 64
 
@@ -36,28 +37,35 @@ def claim_pixels(votes: CropMasks, scores: Tensor, threshold: float | Tensor, po
     if list(scores.shape) != [len(votes)] or not scores.isfinite().all():
         raise InputError(f"claim: scores should be finite and have shape [{len(votes)}], found {list(scores.shape)}")
     wanted = votes.threshold(threshold)
-    place = wanted.values.nonzero()[:, 0]
-    # On the CPU, index_select is several times faster than indexing with brackets.
-    instance, pixel = (index.index_select(0, place) for index in wanted.pixel_index())
-    if policy in ("probability", "probability_score"):
-        key = votes.values.index_select(0, place)
-        if policy == "probability_score":
-            key = key * scores.to(votes.values).index_select(0, instance)
+    if policy == "probability":
+        key = votes.values
+    elif policy == "probability_score":
+        key = votes.values * _for_each_pixel(scores.to(votes.values), votes)
     else:
-        key = (scores if policy == "score" else -wanted.areas()).index_select(0, instance)
-    values = wanted.values.scatter(0, place, _wins(key, instance, pixel, votes.image_size))
-    return CropMasks(votes.windows, values, votes.image_size)
+        key = _for_each_pixel(scores if policy == "score" else -wanted.areas(), votes)
+    return CropMasks(votes.windows, _winners(key, wanted), votes.image_size)
 
 
-def _wins(key: Tensor, instance: Tensor, pixel: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """For each entry whether it has the largest key at its pixel, of equals the lowest instance: bool ``[K]``."""
-    size = image_size[0] * image_size[1]
+def _for_each_pixel(values: Tensor, masks: CropMasks) -> Tensor:
+    """Values of the instances, ``[N]``, for every pixel of their windows: ``[P]``."""
+    return values.repeat_interleave(torch.diff(masks.offsets), output_size=len(masks.values))
+
+
+def _winners(key: Tensor, wanted: CropMasks) -> Tensor:
+    """Which wanted pixels have the largest key of all that want the same, of equals the first: bool ``[P]``."""
+    pixel = pixel_positions(wanted.windows, wanted.image_size[1])
+    size = wanted.image_size[0] * wanted.image_size[1]
     if size > min(_MAX_TABLE_PIXELS, _SPARSE * len(pixel)):
         used, pixel = torch.unique(pixel, return_inverse=True)
         size = len(used)
     lowest = -torch.inf if key.is_floating_point() else torch.iinfo(key.dtype).min
+    key = torch.where(wanted.values, key, lowest)
     best = key.new_full((size,), lowest).scatter_reduce_(0, pixel, key, "amax")
-    nobody = torch.iinfo(torch.int32).max
-    leader = torch.where(key == best.index_select(0, pixel), instance.int(), nobody)
-    first = leader.new_full((size,), nobody).scatter_reduce_(0, pixel, leader, "amin")
-    return first.index_select(0, pixel) == instance
+    top = (key == best.index_select(0, pixel)).logical_and_(wanted.values)
+    if top.sum() == (best > lowest).sum():
+        return top
+    # Some share the largest key. Pixels are stored instance by instance, so the first place is the first instance.
+    place = top.nonzero()[:, 0]
+    pixel = pixel.index_select(0, place)
+    first = place.new_full((size,), len(top)).scatter_reduce_(0, pixel, place, "amin")
+    return top.scatter_(0, place, first.index_select(0, pixel) == place)

@@ -38,7 +38,8 @@ class Row:
         per_type: competition mAP by cell type.
         per_image: competition mAP of each image.
         difference: mAP of the ensemble minus this row's; None for the ensemble.
-        interval: 95% interval of the difference, paired by image and drawn by group; None for the ensemble.
+        interval: 95% interval of the difference, paired by image and drawn by group; None for the ensemble, and where
+            all images are of one group.
         validation: mAP on the tuning images, from the weights file; None where it is not known.
     """
 
@@ -97,7 +98,8 @@ def compare_members(
     members = config.build()
     check_members(members)
     records = folder.load_split(config.fold, split)
-    rows = {name: settings.only([name]) for name in config.names} | {ENSEMBLE: settings}
+    # A member without boxes of its own makes no instances alone.
+    rows = {member.name: settings.only([member.name]) for member in members if member.proposes} | {ENSEMBLE: settings}
     found = _predict_rows(members, rows, config, folder, records, cache)
     known = provenance.get("scores", {})
     validation = {name: known.get(name, {}).get("after") for name in rows}
@@ -149,8 +151,7 @@ def _summarise(
         }
         difference = interval = None
         if name != ENSEMBLE:
-            difference, low, high = paired_difference(best, own, groups)
-            interval = (low, high)
+            difference, interval = _compare(best, own, groups)
         rows.append(
             Row(name, score.map, float(score.ap[0.5]), per_type, tuple(own), difference, interval, validation[name])
         )
@@ -174,6 +175,16 @@ def _example_sheet(
     return draw_sheet(pictures, [None] * len(pictures), titles, columns=2, tile=512)
 
 
+def _compare(
+    best: Sequence[float], own: Sequence[float], groups: Sequence[str]
+) -> tuple[float, tuple[float, float] | None]:
+    """Mean difference, and its interval where there are groups to draw from."""
+    if len(set(groups)) < 2:
+        return _mean(best) - _mean(own), None
+    difference, low, high = paired_difference(best, own, groups)
+    return difference, (low, high)
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
@@ -184,9 +195,9 @@ def comparison_table(comparison: Comparison) -> str:
     header = ["", "mAP", "AP50", *types, "ensemble minus this [95% interval]"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in comparison.rows:
-        gain = (
-            "" if row.difference is None else f"{row.difference:+.3f} [{row.interval[0]:+.3f}, {row.interval[1]:+.3f}]"
-        )
+        gain = "" if row.difference is None else f"{row.difference:+.3f}"
+        if row.interval is not None:
+            gain += f" [{row.interval[0]:+.3f}, {row.interval[1]:+.3f}]"
         values = [row.name, f"{row.map:.3f}", f"{row.ap50:.3f}", *(f"{row.per_type[kind]:.3f}" for kind in types), gain]
         lines.append("| " + " | ".join(values) + " |")
     return "\n".join(lines)

@@ -37,10 +37,13 @@ def vote(
     total = parts.sum(0)
     parts = torch.where(total > 0, parts / total.clamp(min=torch.finfo(torch.float64).tiny), 0.0).float()
     lengths = torch.diff(evidence[0].offsets)
-    votes = torch.zeros_like(evidence[0].values)
+    votes = None
     for member, part in zip(evidence, parts, strict=True):
         if part.any():
-            votes.addcmul_(member.values, part.repeat_interleave(lengths, output_size=len(votes)))
+            share = part.repeat_interleave(lengths, output_size=len(member.values))
+            votes = share.mul_(member.values) if votes is None else votes.addcmul_(member.values, share)
+    if votes is None:
+        votes = torch.zeros_like(evidence[0].values)
     # The parts sum to 1 up to rounding, which must not make a probability above 1.
     return CropMasks(evidence[0].windows, votes.clamp_(max=1.0), evidence[0].image_size)
 

@@ -14,7 +14,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from cellseg.errors import CellsegError, InputError
-from cellseg.openmmlab.checkpoints import load_checkpoint_file
+from cellseg.openmmlab import latest_checkpoint, load_checkpoint_file
 from cellseg.training.publish import publish_checkpoint
 
 SHOWN = 20  # names of weights in a message
@@ -52,7 +52,7 @@ class CellRunner(Runner):
         logger = super().build_logger(log_level, os.path.join(self.work_dir, "mmengine.log"), **kwargs)
         for handler in logger.handlers:
             # mmengine's advice to its own hooks; there is nothing that a user could do about it.
-            handler.addFilter(lambda record: '"FileClient" will be deprecated' not in record.getMessage())
+            handler.addFilter(lambda record: "will be deprecated in future" not in record.getMessage())
         return logger
 
     def dump_config(self) -> None:
@@ -114,8 +114,12 @@ def build_runner(config: Config, work_dir: Path, resume: bool, amp: bool, launch
             raise InputError("--amp: mixed precision needs a CUDA device; leave the option out on a CPU")
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
-    if resume and not (Path(work_dir) / "last_checkpoint").is_file():
-        raise InputError(f"{work_dir}: --resume: no checkpoint to continue from; start afresh with --overwrite")
+    if resume:
+        latest = latest_checkpoint(work_dir)
+        if latest is None:
+            raise InputError(f"{work_dir}: --resume: no checkpoint to continue from; start afresh with --overwrite")
+        # Named outright: mmengine's own note of it holds the path at the time, and folders get moved.
+        config.load_from = str(latest)
     with warnings.catch_warnings(), _config_mistakes(config):
         warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmseg")
         loader = config.train_dataloader

@@ -35,7 +35,7 @@ def test_votes_need_no_rounding():
     assert ((inputs.weights[:, None] * inputs.confidence).sum(0) == 1).all()
     assert ((inputs.confidence > 0) & (inputs.confidence <= 1)).all()
     for masks in inputs.evidence:
-        assert ((masks.values * 256) % 1 == 0).all()
+        assert ((masks.values * 2**20) % 1 == 0).all()
 
 
 def test_voting_is_about_contested_pixels():

@@ -98,8 +98,9 @@ def test_a_step_of_training(name, discs, tmp_path):
 
 @pytest.mark.parametrize("name", marked(YOLOX))
 def test_an_epoch_of_yolox(name, discs, tmp_path):
-    reduced = dict(input_size=(96, 96), start_size=(96, 96), batch_size=4, max_epoch=1, warmup_epochs=0)
+    reduced = dict(input_size=(96, 96), start_size=None, batch_size=4, max_epoch=1, warmup_epochs=0)
     reduced |= dict(no_aug_epochs=0, grow_epochs=0, eval_interval=1, multiscale_range=0, data_num_workers=0)
+    reduced |= dict(epoch_iterations=2)
     options = {f"exp.{key}": value for key, value in reduced.items()}
     options |= {"data_root": str(discs), "magnification": 1.0}
     result = train(FOLDER / f"{name}.py", tmp_path / "w", options=options)

@@ -212,8 +212,6 @@ def test_starts_from_given_weights(trained, barely_moving, tmp_path, train_tool)
 
 def test_starts_from_a_bare_backbone(trained, barely_moving, tmp_path, train_tool):
     name, folder = trained
-    if name == "mask_rcnn":
-        pytest.skip("the same code")
     whole = torch.load(folder / "best.pth", weights_only=True)["state_dict"]
     bare = {key.removeprefix("backbone."): value for key, value in whole.items() if key.startswith("backbone.")}
     torch.save(bare | {"fc.weight": torch.rand(1000, 512)}, tmp_path / "resnet.pth")

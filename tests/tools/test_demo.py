@@ -1,0 +1,125 @@
+"""tools/demo.py: its steps are commands that a user could type."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"demo_{name}", PROJECT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return load("demo")
+
+
+@pytest.fixture
+def steps(demo):
+    return demo.steps(demo.build_parser().parse_args(["--out", "work dirs/x", "--data", "data/y", "--seed", "3"]))
+
+
+def parsed(command, monkeypatch):
+    """What the tool's own parser makes of a step, without running it."""
+    tool = load(command[0].removesuffix(".py"))
+    seen = []
+    monkeypatch.setattr(
+        tool, "run_command", lambda parser, run, arguments=None: seen.append(parser.parse_args(arguments))
+    )
+    tool.main(command[1:])
+    return seen[0]
+
+
+def test_every_step_is_understood_by_its_tool(steps, monkeypatch):
+    tools = [command[0] for _, command in steps]
+    assert tools == [
+        "prepare_data.py",
+        *["train.py"] * 3,
+        "tune_ensemble.py",
+        "ensemble_infer.py",
+        "evaluate.py",
+        "compare.py",
+    ]
+    options = [parsed(command, monkeypatch) for _, command in steps]
+    prepare, yolox, mask_rcnn, upernet, tune, infer, evaluate, compare = options
+    assert (prepare.form, prepare.out, prepare.seed, prepare.num_images) == ("synthetic", "data/y", 3, 120)
+    for training in (yolox, mask_rcnn, upernet):
+        assert "data_root=data/y" in training.cfg_options and "seed=3" in training.cfg_options
+        assert (PROJECT / training.config).is_file()
+    # Each step reads what an earlier one wrote.
+    dirs = [training.work_dir for training in (yolox, mask_rcnn, upernet)]
+    for ensemble in (tune, infer, compare):
+        assert (PROJECT / ensemble.config).is_file()
+        assert ensemble.cfg_options == ["data_root=data/y", *(f"members.{i}.work_dir={d}" for i, d in enumerate(dirs))]
+    assert tune.out == infer.weights == compare.weights
+    assert infer.input == "data/y:test" and evaluate.predictions == f"{infer.out}/submission.csv"
+    assert evaluate.truth == "data/y/splits/fold0/test.csv"
+
+
+def test_members_of_the_ensemble_stand_in_the_order_of_the_trainings(demo):
+    from mmengine.config import Config
+
+    members = Config.fromfile(str(PROJECT / "configs" / "demo" / "ensemble.py")).members
+    assert tuple(member["type"] for member in members) == demo.MEMBERS
+
+
+@pytest.fixture
+def runs(demo, monkeypatch):
+    """Notes the commands instead of running them; the one whose tool is in ``codes`` fails."""
+    calls, codes = [], {}
+
+    def run(command, cwd):
+        calls.append((command, cwd))
+        return subprocess.CompletedProcess(command, codes.get(command[1], 0))
+
+    monkeypatch.setattr(demo.subprocess, "run", run)
+    monkeypatch.setattr(sys, "argv", ["demo.py"])
+    return calls, codes
+
+
+def test_runs_every_step_with_this_interpreter_in_the_project(demo, runs, capsys):
+    calls, _ = runs
+    assert demo.main([]) == 0
+    expected = demo.steps(demo.build_parser().parse_args([]))
+    assert [command for command, _ in calls] == [
+        [sys.executable, f"tools/{command[0]}", *command[1:]] for _, command in expected
+    ]
+    assert {cwd for _, cwd in calls} == {PROJECT}
+    out = capsys.readouterr().out
+    assert "== 1/8 synthetic phase-contrast images\n$ python tools/prepare_data.py synthetic --out data/demo" in out
+    assert "submission: work_dirs/demo/result/submission.csv" in out and " s  in all" in out
+
+
+def test_commands_are_printed_as_they_can_be_typed(demo, runs, capsys):
+    assert demo.main(["--out", "work dirs/x"]) == 0
+    assert "--work-dir 'work dirs/x/yolox'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", [1, 2, -9])
+def test_a_step_that_fails_ends_the_demo(demo, runs, capsys, code):
+    calls, codes = runs
+    codes["tools/tune_ensemble.py"] = code
+    assert demo.main([]) == 2
+    assert calls[-1][0][1] == "tools/tune_ensemble.py" and len(calls) == 5
+    printed = capsys.readouterr()
+    command = f"python tools/tune_ensemble.py {' '.join(calls[-1][0][2:])}\n"
+    assert printed.err == f"demo.py: error: the step failed with exit code {code}: {command}"
+    assert "== done" not in printed.out
+
+
+def test_a_real_failing_step_ends_the_demo(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.txt").write_text("not the demo's")
+    command = [sys.executable, "tools/demo.py", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "error: the step failed with exit code 2: python tools/prepare_data.py synthetic" in done.stderr
+    assert (tmp_path / "data" / "mine.txt").read_text() == "not the demo's"
