@@ -12,6 +12,9 @@ from cellseg.errors import CellsegError, InputError, MissingFileError
 from cellseg.training.config import load_config, write_config
 
 LAUNCHERS = ("none", "pytorch", "slurm")
+# What tells a process its number, and what starts the processes.
+_RANK = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}
+_STARTER = {"pytorch": "torchrun --nproc_per_node GPUS tools/train.py ...", "slurm": "srun"}
 
 
 def default_work_dir(config_path: str | Path) -> Path:
@@ -60,6 +63,7 @@ def train(
         )
     if amp and not torch.cuda.is_available():
         raise InputError("--amp: mixed precision needs a CUDA device; leave the option out on a CPU")
+    _check_launcher(launcher, config.engine)
     if _is_first_process(launcher):
         _prepare_work_dir(work_dir, resume, overwrite)
         write_config(config, work_dir / "config.py")
@@ -78,10 +82,21 @@ def train(
     return {**result, "work_dir": work_dir}
 
 
+def _check_launcher(launcher: str, engine: str) -> None:
+    """Refuse what the frameworks would answer with a traceback."""
+    if launcher == "none":
+        return
+    if engine == "mmengine" and not torch.cuda.is_available():
+        raise InputError(f"--launcher {launcher}: needs CUDA devices; leave the option out on a CPU")
+    if _RANK[launcher] not in os.environ:
+        raise InputError(
+            f"--launcher {launcher}: {_RANK[launcher]} is not set; start the training with {_STARTER[launcher]}"
+        )
+
+
 def _is_first_process(launcher: str) -> bool:
     """Whether this process prepares the work folder; a launcher starts several with one folder."""
-    variable = {"pytorch": "RANK", "slurm": "SLURM_PROCID"}.get(launcher)
-    return variable is None or os.environ.get(variable, "0") == "0"
+    return launcher == "none" or os.environ[_RANK[launcher]] == "0"
 
 
 def limit_threads(config: Mapping[str, Any]) -> None:

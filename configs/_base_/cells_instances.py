@@ -41,4 +41,3 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type="InstanceAPMetric")
-

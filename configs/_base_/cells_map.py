@@ -40,4 +40,3 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type="ClassMapMetric")
-

@@ -1,5 +1,5 @@
-# The demo's Mask R-CNN: the small one, for synthetic images of 256 x 256 pixels; three minutes on two cores.
+# The demo's Mask R-CNN: the small one, for synthetic images of 256 x 256 pixels; under three minutes on two cores.
 _base_ = ["../mask_rcnn/mask_rcnn_small.py"]
 
-iterations = 900
-train_cfg = dict(val_interval=450)
+iterations = 650
+train_cfg = dict(val_interval=325)

@@ -144,13 +144,40 @@ def test_amp_without_cuda_keeps_the_old_training(train_tool, write_config, engin
     assert content(old_training) == before and not engine
 
 
-def test_only_the_first_process_prepares_the_folder(train_tool, write_config, engine, old_training, monkeypatch):
-    monkeypatch.setenv("RANK", "1")
-    assert train_tool(write_config(), "--work-dir", old_training, "--launcher", "pytorch", "--overwrite")[0] == 0
-    assert engine[0]["files"] == ["config.py", "curves.csv"]
-    monkeypatch.setenv("RANK", "0")
-    assert train_tool(write_config(), "--work-dir", old_training, "--launcher", "pytorch", "--overwrite")[0] == 0
-    assert engine[1]["files"] == ["config.py"]
+def test_only_the_first_process_prepares_the_folder(train_tool, write_config, old_training, monkeypatch):
+    files = []
+
+    def train(config, work_dir, **options):
+        files.append(sorted(path.name for path in work_dir.iterdir()))
+        return dict(best_score=None, best_checkpoint=work_dir / "best.pth")
+
+    monkeypatch.setattr("cellseg.training.yolox_engine.train", train)
+    config = write_config("engine = 'yolox'")
+    for rank in ("1", "0"):
+        monkeypatch.setenv("RANK", rank)
+        assert train_tool(config, "--work-dir", old_training, "--launcher", "pytorch", "--overwrite")[0] == 0
+    assert files == [["config.py", "curves.csv"], ["config.py"]]
+
+
+@pytest.mark.parametrize(("launcher", "starter"), [("pytorch", "torchrun --nproc_per_node GPUS"), ("slurm", "srun")])
+def test_a_launcher_that_was_not_used(train_tool, write_config, old_training, monkeypatch, launcher, starter):
+    before = content(old_training)
+    for variable in ("RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(variable, raising=False)
+    config = write_config("engine = 'yolox'")
+    result = train_tool(config, "--work-dir", old_training, "--overwrite", "--launcher", launcher)
+    assert_refused(result, f"--launcher {launcher}: ")
+    assert f" is not set; start the training with {starter}" in result[2]
+    assert content(old_training) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="only machines without CUDA refuse")
+@pytest.mark.parametrize("launcher", ["pytorch", "slurm"])
+def test_several_processes_need_cuda(train_tool, write_config, engine, old_training, launcher):
+    before = content(old_training)
+    result = train_tool(write_config(), "--work-dir", old_training, "--overwrite", "--launcher", launcher)
+    assert_refused(result, f"--launcher {launcher}: needs CUDA devices; leave the option out on a CPU")
+    assert content(old_training) == before and not engine
 
 
 def test_a_full_gpu_is_one_line(train_tool, write_config, monkeypatch, tmp_path):
