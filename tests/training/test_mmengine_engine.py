@@ -146,12 +146,13 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(trained, options,
     assert (tmp_path / "w" / "last_checkpoint").read_text().endswith("iter_20.pth")
     assert list(values(tmp_path / "w", "train", "loss"))[-1] == 25
     assert not (tmp_path / "w" / "best.pth").exists()
-    code, _, err = train_tool(CONFIGS[name], "--work-dir", tmp_path / "w", "--resume", *options)
-    assert (code, err) == (0, "")
-    resumed, undisturbed = (read_curves(path / "curves.csv") for path in (tmp_path / "w", folder))
+    moved = (tmp_path / "w").rename(tmp_path / "moved")
+    code, _, err = train_tool(CONFIGS[name], "--work-dir", moved, "--resume", *options)
+    assert (code, err) == (0, "") and not (tmp_path / "w").exists()
+    resumed, undisturbed = (read_curves(path / "curves.csv") for path in (moved, folder))
     assert [row[:3] for row in resumed] == [row[:3] for row in undisturbed]
     assert [row[3] for row in resumed] == pytest.approx([row[3] for row in undisturbed], rel=1e-6, abs=1e-9)
-    found, expected = (torch.load(path / "best.pth", weights_only=True) for path in (tmp_path / "w", folder))
+    found, expected = (torch.load(path / "best.pth", weights_only=True) for path in (moved, folder))
     for key, value in expected["state_dict"].items():
         torch.testing.assert_close(found["state_dict"][key], value, rtol=1e-5, atol=1e-6)
 
