@@ -23,6 +23,16 @@ def make_parser(description: str, example: str) -> argparse.ArgumentParser:
     )
 
 
+def add_unsafe_load(parser: argparse.ArgumentParser) -> None:
+    """Add ``--unsafe-load`` for the checkpoints of members; it says what it risks."""
+    parser.add_argument(
+        "--unsafe-load",
+        action="store_true",
+        help="load checkpoints that hold more than weights: they can run any code, so only files of an author whose "
+        "programs you would run (default: such files are refused)",
+    )
+
+
 def run_command(
     parser: argparse.ArgumentParser,
     command: Callable[[argparse.Namespace], int | None],

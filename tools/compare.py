@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cellseg.cli import make_parser, run_command
+from cellseg.cli import add_unsafe_load, make_parser, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder for comparison.md, .json and .png, and examples.png"
     )
+    add_unsafe_load(parser)
     parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="images to score")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", default=[], help="over the config's settings")
     return parser
@@ -37,6 +38,8 @@ def run(options: argparse.Namespace) -> int:
     from cellseg.visualization.plots import ScoreRow, plot_scores
 
     config = load_ensemble_config(options.config, parse_options(options.cfg_options))
+    if options.unsafe_load:
+        config = config.with_unsafe_load()
     comparison = compare_members(config, options.weights, options.split)
     table = comparison_table(comparison)
     print(table)

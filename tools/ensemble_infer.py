@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cellseg.cli import EXIT_DONE, EXIT_PARTIAL, make_parser, run_command
+from cellseg.cli import EXIT_DONE, EXIT_PARTIAL, add_unsafe_load, make_parser, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -38,6 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--members", nargs="+", metavar="NAME", help="let only these members vote (default: all)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N for all members (default: as in the config)")
+    add_unsafe_load(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the results that DIR holds")
     parser.add_argument(
         "--cfg-options",
@@ -56,8 +57,9 @@ def run(options: argparse.Namespace) -> int:
     from cellseg.ensemble.infer import infer_folder
     from cellseg.training.config import parse_options
 
+    config = load_ensemble_config(options.config, parse_options(options.cfg_options))
     report = infer_folder(
-        load_ensemble_config(options.config, parse_options(options.cfg_options)),
+        config.with_unsafe_load() if options.unsafe_load else config,
         options.input,
         options.out,
         weights=options.weights,

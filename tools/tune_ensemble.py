@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cellseg.cli import make_parser, run_command
+from cellseg.cli import add_unsafe_load, make_parser, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", default="val", choices=("train", "val", "test", "all"), help="images to tune on")
     parser.add_argument("--members", nargs="+", metavar="NAME", help="let only these members vote (default: all)")
     parser.add_argument("--device", help="cpu, cuda or cuda:N for all members (default: as in the config)")
+    add_unsafe_load(parser)
     parser.add_argument(
         "--cache",
         metavar="DIR",
@@ -52,8 +53,9 @@ def run(options: argparse.Namespace) -> int:
     from cellseg.ensemble.tuning import tune_ensemble
     from cellseg.training.config import parse_options
 
+    config = load_ensemble_config(options.config, parse_options(options.cfg_options))
     report = tune_ensemble(
-        load_ensemble_config(options.config, parse_options(options.cfg_options)),
+        config.with_unsafe_load() if options.unsafe_load else config,
         options.out,
         tuner=options.tuner,
         budget=options.budget,

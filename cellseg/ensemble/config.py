@@ -1,7 +1,7 @@
 """Ensemble configs: which members, how boxes are fused, and the settings to start from."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class EnsembleConfig:
         """Load the members; with ``names`` only these, with ``device`` all of them there."""
         chosen = [spec for spec in self.members if names is None or member_name(spec) in names]
         return [build_member(spec if device is None else {**spec, "device": device}) for spec in chosen]
+
+    def with_unsafe_load(self) -> "EnsembleConfig":
+        """The same ensemble, whose members load checkpoints that can run code; see ``--unsafe-load``."""
+        return replace(self, members=tuple({**spec, "unsafe_load": True} for spec in self.members))
 
     def parse_settings(self, class_names: Sequence[str]) -> EnsembleSettings:
         """The config's own settings."""

@@ -134,3 +134,12 @@ def test_the_small_config_of_the_project(project_root):
     config = load_ensemble_config(project_root / "configs" / "ensemble" / "small.py")
     assert config.names == ("yolox", "mask_rcnn", "upernet")
     assert config.parse_settings(("a", "b")).by_class()
+
+
+def test_unsafe_load_reaches_every_member(tmp_path):
+    path = tmp_path / "ensemble.py"
+    path.write_text('members = [dict(type="yolox", work_dir="a"), dict(type="upernet", work_dir="b")]\n')
+    config = load_ensemble_config(path)
+    assert [spec.get("unsafe_load", False) for spec in config.members] == [False, False]
+    assert [spec["unsafe_load"] for spec in config.with_unsafe_load().members] == [True, True]
+    assert config.with_unsafe_load().names == config.names
