@@ -2,4 +2,4 @@
 _base_ = ["../mask_rcnn/mask_rcnn_small.py"]
 
 iterations = 650
-train_cfg = dict(val_interval=325)
+train_cfg = dict(val_interval=650)

@@ -3,4 +3,4 @@ _base_ = ["../upernet/upernet_small.py"]
 
 # Every pixel teaches a dense network; the detectors get the time that they need more.
 iterations = 300
-train_cfg = dict(val_interval=150)
+train_cfg = dict(val_interval=300)
