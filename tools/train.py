@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cellseg.cli import make_parser, run_command
+from cellseg.cli import add_cfg_options, add_unsafe_load, make_parser, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,13 +22,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--pretrained", metavar="FILE", help="local checkpoint; weights that fit are loaded first")
     parser.add_argument("--amp", action="store_true", help="mixed precision (CUDA only)")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="process launcher")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        metavar="KEY=VALUE",
-        default=[],
-        help="settings over those of the config, dotted keys",
-    )
+    add_unsafe_load(parser)
+    add_cfg_options(parser)
     return parser
 
 
@@ -47,6 +42,7 @@ def run(options: argparse.Namespace) -> int:
         amp=options.amp,
         launcher=options.launcher,
         options=parse_options(options.cfg_options),
+        unsafe_load=options.unsafe_load,
     )
     score = "not validated" if result["best_score"] is None else f"validation score {result['best_score']:.4f}"
     print(f"done: {result['best_checkpoint']} ({score})")

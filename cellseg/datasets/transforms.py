@@ -13,6 +13,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 from mmengine.structures import InstanceData, PixelData
 
+from cellseg.datasets.flows import cell_flows, warp_flow
 from cellseg.io.images import read_image, to_rgb
 from cellseg.structures import CropMasks
 
@@ -24,6 +25,32 @@ class LoadCells(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         results["img"] = to_rgb(read_image(results["img_path"]))
         results["ori_shape"] = results["img_shape"] = results["img"].shape[:2]
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadFlows(BaseTransform):
+    """The flow field of the image's cells as ``flow``, float32 ``[H, W, 2]``, see ``cellseg.datasets.flows``.
+
+    A field is computed when its image is first read, then kept; that takes two bytes a pixel.
+
+    Args:
+        enabled: whether there is a field at all; networks without flows need none.
+    """
+
+    # Directions are kept in whole steps of half a degree or less.
+    STEPS = np.float32(127)
+
+    def __init__(self, enabled: bool = True):
+        self.enabled = enabled
+        self._fields: dict[str, np.ndarray] = {}
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if self.enabled:
+            key = results["img_path"]
+            if key not in self._fields:
+                self._fields[key] = np.round(cell_flows(results["cells"]) * self.STEPS).astype(np.int8)
+            results["flow"] = self._fields[key].astype(np.float32) / self.STEPS
         return results
 
 
@@ -60,6 +87,8 @@ class RandomView(BaseTransform):
         results["masks"], results["labels"] = warp_cells(
             results.pop("cells"), results.pop("cell_labels"), matrix, self.size, self.least_area
         )
+        if "flow" in results:
+            results["flow"] = warp_flow(results["flow"], matrix, self.size)
         results["img_shape"] = self.size
         return results
 
@@ -149,6 +178,8 @@ class WholeView(BaseTransform):
         results["masks"], results["labels"] = warp_cells(
             results.pop("cells"), results.pop("cell_labels"), magnifying_matrix(self.magnification), size, 1
         )
+        if "flow" in results:
+            results["flow"] = warp_flow(results["flow"], magnifying_matrix(self.magnification), size)
         results["img"] = magnify(results["img"], self.magnification)
         results["img_shape"] = results["ori_shape"] = size
         return results
@@ -259,6 +290,8 @@ class PackClassMap(BaseTransform):
         classes = class_map(results["masks"], results["labels"], (height, width), self.num_classes, self.rim)
         sample = SegDataSample(metainfo=_meta(results))
         sample.gt_sem_seg = PixelData(data=torch.from_numpy(classes)[None])
+        if "flow" in results:
+            sample.gt_flow = PixelData(data=torch.from_numpy(np.ascontiguousarray(results["flow"].transpose(2, 0, 1))))
         return dict(inputs=_image_tensor(results["img"]), data_samples=sample)
 
 

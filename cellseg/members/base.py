@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cellseg.members.pooling import FEATURE_GRID
 from cellseg.structures import CropMasks
 
 
@@ -16,11 +17,22 @@ class Member(ABC):
         name: unique within an ensemble.
         class_names: cell types in the order of the labels.
         proposes: whether ``boxes`` may be called.
+        feature_channels: C of ``features``; 0 where a member has none to give.
+        answers_version: part of ``identity``. Raise it whenever a change of the member's code changes its answers for
+            the same weights and options, or answers of the old code are taken from the cache on disk.
+        averages_views: whether it takes the option ``views`` and averages over views itself, where the mean of its maps
+            is worth more than the mean of its answers.
+        fixed_input: whether every image is brought to one size before the network sees it, so that a scaled view would
+            show it nothing new.
     """
 
     name: str
     class_names: tuple[str, ...]
     proposes: bool
+    feature_channels: int = 0
+    answers_version: int = 1
+    averages_views: bool = False
+    fixed_input: bool = False
 
     @abstractmethod
     def encode(self, image: np.ndarray) -> Any:
@@ -53,6 +65,21 @@ class Member(ABC):
             Float32 probabilities in exactly these windows, and the member's confidence ``[N]`` in 0..1.
         """
 
+    def features(self, state: Any, boxes: torch.Tensor) -> torch.Tensor:
+        """What the network's finest feature map shows in each box.
+
+        Args:
+            state: from ``encode``; the network does not run again.
+            boxes: float32 ``[N, 4]``, xyxy in pixels.
+
+        Returns:
+            float32 ``[N, C, 7, 7]`` with C = ``feature_channels``, rows from top to bottom.
+        """
+        return torch.zeros(len(boxes), 0, FEATURE_GRID, FEATURE_GRID)
+
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """JSON-able description that changes whenever the answers may change (hashes of weights and settings)."""
+        """JSON-able description that changes whenever the answers may change.
+
+        Hashes of the weights, the settings, and ``answers_version``.
+        """

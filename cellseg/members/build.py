@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from importlib import import_module
+from inspect import signature
 from typing import Any
 
 from cellseg.errors import InputError
@@ -12,7 +13,15 @@ MEMBER_TYPES = {
     "yolox": ("cellseg.members.yolox", "YoloxMember"),
     "mask_rcnn": ("cellseg.members.mask_rcnn", "MaskRCNNMember"),
     "upernet": ("cellseg.members.upernet", "UPerNetMember"),
+    "upernet_crops": ("cellseg.members.upernet_crops", "UPerNetCropsMember"),
+    "feature_fusion": ("cellseg.ensemble.feature_fusion", "FeatureFusionMember"),
 }
+
+
+def member_class(kind: str) -> type[Member]:
+    """The class of a key of ``MEMBER_TYPES``; importing it may take seconds."""
+    module, name = MEMBER_TYPES[kind]
+    return getattr(import_module(module), name)
 
 
 def build_member(spec: Mapping[str, Any]) -> Member:
@@ -38,12 +47,15 @@ def build_member(spec: Mapping[str, Any]) -> Member:
     if missing:
         raise InputError(f"member {options['name']!r}: give work_dir, or config and checkpoint (missing: {missing})")
     _check_device(options)
-    module, name = MEMBER_TYPES[kind]
-    member_class = getattr(import_module(module), name)
+    chosen = member_class(kind)
+    known = signature(chosen).parameters
+    if unknown := [key for key in options if key not in known]:
+        expected = ", ".join(sorted({*known, "type", "views", "work_dir"}))
+        raise InputError(f"member {options['name']!r}: unknown option {unknown[0]!r}; {kind} has {expected}")
     try:
-        return member_class(**options)
+        return chosen(**options)
     except TypeError as error:
-        if "unexpected keyword argument" in str(error) or "missing" in str(error):
+        if "missing" in str(error):
             raise InputError(f"member {options['name']!r}: {error}") from error
         raise
 

@@ -9,6 +9,7 @@ import torch
 from cellseg.datasets.transforms import magnify
 from cellseg.members.base import Member
 from cellseg.members.openmmlab import load_network, preprocess
+from cellseg.members.pooling import FeatureLevel
 from cellseg.members.stretch import stretch_grids
 from cellseg.openmmlab import scope
 from cellseg.structures import CropMasks
@@ -59,9 +60,15 @@ class MaskRCNNMember(Member):
         self.model = self.network.model
         self.class_names = self.network.class_names
         self.magnification = float(self.network.config.get("magnification", 1.0))
+        self.feature_channels = int(self.model.neck.out_channels)
 
     def identity(self) -> dict[str, Any]:
-        return {**self.network.identity, "score_floor": self.score_floor, "mask_margin": self.mask_margin}
+        return {
+            **self.network.identity,
+            "answers_version": self.answers_version,
+            "score_floor": self.score_floor,
+            "mask_margin": self.mask_margin,
+        }
 
     @torch.no_grad()
     def encode(self, image: np.ndarray) -> MaskRCNNState:
@@ -111,6 +118,12 @@ class MaskRCNNMember(Member):
         channel = torch.zeros_like(labels) if head.mask_head.class_agnostic else labels
         grids = logits[rows, channel].sigmoid()
         return stretch_grids(grids, around, windows, state.image_size), class_scores[rows, labels]
+
+    @torch.no_grad()
+    def features(self, state: MaskRCNNState, boxes: torch.Tensor) -> torch.Tensor:
+        """Of the finest level of its feature pyramid; see ``Member.features``."""
+        cells = self.magnification / self.model.roi_head.bbox_roi_extractor.featmap_strides[0]
+        return FeatureLevel(state.features[0][0], (cells, cells)).pool(boxes.to(self.device))
 
 
 def _rois(boxes: torch.Tensor) -> torch.Tensor:

@@ -11,11 +11,11 @@ def stretch_grids(
     """Bilinear values of each grid at the pixels of its window.
 
     A grid's cells divide its box evenly; their centres carry the values, and between the outer centres and the box's
-    edge the nearest value holds. Outside the box the answer is 0.
+    edge the nearest value holds. Outside the box the answer is 0, so for a box without area it is 0 everywhere.
 
     Args:
         grids: float32 ``[N, S, S]``, rows from top to bottom.
-        boxes: float32 ``[N, 4]``, xyxy in pixels, not empty.
+        boxes: float32 ``[N, 4]``, xyxy in pixels.
         windows: int64 ``[N, 4]``, half-open, inside the image.
         image_size: height and width.
 
@@ -29,8 +29,10 @@ def stretch_grids(
     y = torch.div(flat, image_size[1], rounding_mode="floor").to(boxes.dtype) + 0.5
     x0, y0, x1, y1 = boxes[instance].unbind(1)
     inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    column = ((x - x0) / (x1 - x0) * size - 0.5).clamp(0, size - 1)
-    row = ((y - y0) / (y1 - y0) * size - 0.5).clamp(0, size - 1)
+    # 0 / 0 is no place in a grid.
+    tiny = torch.finfo(boxes.dtype).tiny
+    column = ((x - x0) / (x1 - x0).clamp(min=tiny) * size - 0.5).clamp(0, size - 1)
+    row = ((y - y0) / (y1 - y0).clamp(min=tiny) * size - 0.5).clamp(0, size - 1)
     return CropMasks(windows, _bilinear(grids, instance, row, column) * inside, image_size)
 
 

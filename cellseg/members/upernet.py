@@ -1,5 +1,6 @@
 """UPerNet as a member: a map of cells and rims, the instances a watershed makes of it, and its answer for any box."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,19 +13,22 @@ from cellseg.datasets.transforms import magnify
 from cellseg.errors import InputError
 from cellseg.members.base import Member
 from cellseg.members.openmmlab import load_network, preprocess
+from cellseg.members.pooling import FeatureLevel
+from cellseg.members.views import IDENTITY, parse_views
 from cellseg.openmmlab import scope
 from cellseg.structures import CropMasks
-
-# Axes along which an image is mirrored: not at all, left to right, top to bottom, both.
-_MIRRORS = ((), (1,), (0,), (0, 1))
 
 
 @dataclass
 class UPerNetState:
-    """Class probabilities ``[C, H, W]`` (background, cell types, rim) of one image and the segments made of them."""
+    """Class probabilities ``[C, H, W]`` (background, cell types, rim) of one image and the segments made of them.
+
+    ``level`` is what the decode head's last layer makes its classes of, for the image as it is.
+    """
 
     probabilities: torch.Tensor
     image_size: tuple[int, int]
+    level: FeatureLevel | None = None
     segments: torch.Tensor = field(init=False)  # int64 [H, W], 0 = none
 
     @property
@@ -45,12 +49,13 @@ class UPerNetMember(Member):
         seed_blur: standard deviation in pixels of the Gaussian that smooths the interior before that.
         foreground_threshold: foreground probability above which a pixel joins an instance.
         least_seed: seeds of fewer pixels are dropped.
-        mirrors: the map is the mean over so many mirrored views of the image: 1 (as it is), 2 (left to right too) or 4
-            (top to bottom and both, too).
+        views: the map is the mean over these views of the image, see ``parse_views``.
         unsafe_load: load the checkpoint without torch's restriction to plain weights.
     """
 
     proposes = True
+    averages_views = True
+    answers_version = 2
 
     def __init__(
         self,
@@ -62,7 +67,7 @@ class UPerNetMember(Member):
         seed_blur: float = 1.0,
         foreground_threshold: float = 0.5,
         least_seed: int = 6,
-        mirrors: int = 1,
+        views: str | Sequence[str] = "none",
         unsafe_load: bool = False,
     ):
         self.name = name
@@ -71,10 +76,10 @@ class UPerNetMember(Member):
         self.seed_blur = seed_blur
         self.foreground_threshold = foreground_threshold
         self.least_seed = least_seed
-        if mirrors not in (1, 2, 4):
-            raise InputError(f"member {name!r}: mirrors = {mirrors!r}: expected 1, 2 or 4")
-        self.mirrors = mirrors
+        self.views = parse_views(views, f"member {name!r}")
         self.network = load_network(name, config, checkpoint, "mmseg", device, unsafe_load)
+        if "crop_size" in self.network.config:
+            raise InputError(f"{config}: member {name!r}: trained on box crops; its type is 'upernet_crops'")
         self.model = self.network.model
         self.class_names = self.network.class_names
         # The loss counted the rim rim_weight times, which multiplies its odds; dividing by it restores probabilities.
@@ -82,40 +87,56 @@ class UPerNetMember(Member):
         weights[-1] = float(self.network.config.get("rim_weight", 1.0))
         self.log_weights = weights.log()
         self.magnification = float(self.network.config.get("magnification", 1.0))
+        self.feature_channels = int(self.model.decode_head.conv_seg.in_channels)
 
     def identity(self) -> dict[str, Any]:
         return {
             **self.network.identity,
+            "answers_version": self.answers_version,
             "seed_threshold": self.seed_threshold,
             "seed_blur": self.seed_blur,
             "foreground_threshold": self.foreground_threshold,
             "least_seed": self.least_seed,
-            "mirrors": self.mirrors,
+            "views": [view.name for view in self.views],
         }
 
     @torch.no_grad()
     def encode(self, image: np.ndarray) -> UPerNetState:
-        magnified = magnify(image, self.magnification)
-        total = 0.0
-        for axes in _MIRRORS[: self.mirrors]:
-            # Mirroring moves whole pixels, so the maps lie on each other exactly.
-            total = total + self._map(np.flip(magnified, axes)).flip([axis + 1 for axis in axes])
-        probabilities = shrink_map(total / self.mirrors, self.magnification, image.shape[:2])
-        state = UPerNetState(probabilities, image.shape[:2])
+        level, probabilities = None, 0.0
+        for scale in dict.fromkeys(view.scale for view in self.views):
+            magnification = self.magnification * scale
+            magnified, total = magnify(image, magnification), 0.0
+            views = [view for view in self.views if view.scale == scale]
+            for view in views:
+                # Mirroring and turning move whole pixels, so the maps lie on each other exactly.
+                values, seen = self._map(view.turn(magnified))
+                total = total + view.turn_back(values)
+                level = seen if view == IDENTITY else level
+            mean = shrink_map(total / len(views), magnification, image.shape[:2])
+            probabilities = probabilities + mean * (len(views) / len(self.views))
+        state = UPerNetState(probabilities, image.shape[:2], level)
         state.segments = self.split(state.probabilities)
         return state
 
-    def _map(self, image: np.ndarray) -> torch.Tensor:
-        """Class probabilities ``[C, H, W]`` of one view."""
+    def _map(self, image: np.ndarray) -> tuple[torch.Tensor, FeatureLevel]:
+        """Class probabilities ``[C, H, W]`` of one magnified view, and the features that they were made of."""
         from mmseg.structures import SegDataSample
 
         height, width = image.shape[:2]
         sample = SegDataSample(metainfo=dict(ori_shape=(height, width), img_shape=(height, width)))
-        with scope("mmseg"):
-            inputs = preprocess(self.model, image, sample, self.device)
-            logits = self.model.encode_decode(inputs, [dict(ori_shape=(height, width), img_shape=inputs.shape[2:])])
-        # Padding lies to the right and below.
-        return (logits[0, :, :height, :width] - self.log_weights).softmax(dim=0)
+        seen: list[torch.Tensor] = []
+        tap = self.model.decode_head.conv_seg.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            with scope("mmseg"):
+                inputs = preprocess(self.model, image, sample, self.device)
+                logits = self.model.encode_decode(inputs, [dict(ori_shape=(height, width), img_shape=inputs.shape[2:])])
+        finally:
+            tap.remove()
+        values, padded = seen[0][0], inputs.shape[2:]
+        scale = tuple(self.magnification * values.shape[axis] / padded[axis - 1] for axis in (2, 1))
+        # Padding lies to the right and below. What stands behind the classes (flows) was there to learn from.
+        probabilities = (logits[0, : len(self.log_weights), :height, :width] - self.log_weights).softmax(dim=0)
+        return probabilities, FeatureLevel(values, scale)
 
     def split(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Instances of a map: seeds where the interior is likely, grown by a watershed over the foreground."""
@@ -157,6 +178,11 @@ class UPerNetMember(Member):
         foreign = foreign_pixels(state.segments, boxes, instance, flat)
         certainty = _segment_mean((2 * foreground - 1).abs(), instance, _window_areas(windows).clamp(min=1))
         return CropMasks(windows, foreground * ~foreign, state.image_size), certainty
+
+    @torch.no_grad()
+    def features(self, state: UPerNetState, boxes: torch.Tensor) -> torch.Tensor:
+        """Of what the decode head's last layer reads, for the image as it is; see ``Member.features``."""
+        return state.level.pool(boxes.to(self.device))
 
 
 def outlines(segments: torch.Tensor) -> torch.Tensor:

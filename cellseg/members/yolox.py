@@ -10,10 +10,11 @@ import torch
 from cellseg.errors import InputError
 from cellseg.io.files import file_hash
 from cellseg.members.base import Member
+from cellseg.members.pooling import FEATURE_GRID, FeatureLevel
 from cellseg.members.stretch import stretch_grids
 from cellseg.metrics import box_iou
 from cellseg.models.yolox.checkpoints import load_state
-from cellseg.models.yolox.inference import detect
+from cellseg.models.yolox.inference import TileLevel, read_image
 from cellseg.models.yolox.network import build_network
 from cellseg.models.yolox.settings import read_settings
 from cellseg.structures import CropMasks
@@ -29,12 +30,18 @@ class YoloxState:
         boxes: float32 ``[N, 4]``, xyxy in pixels, inside the image.
         scores: float32 ``[N]``, objectness x class probability.
         labels: int64 ``[N]``.
+        objectness: float32 ``[N]``.
+        class_probabilities: float32 ``[N, K]``.
+        levels: the finest output of the network's neck, one for each tile of the image.
     """
 
     image_size: tuple[int, int]
     boxes: torch.Tensor
     scores: torch.Tensor
     labels: torch.Tensor
+    objectness: torch.Tensor
+    class_probabilities: torch.Tensor
+    levels: tuple[TileLevel, ...] = ()
 
 
 class YoloxMember(Member):
@@ -57,6 +64,7 @@ class YoloxMember(Member):
     """
 
     proposes = True
+    answers_version = 2
 
     def __init__(
         self,
@@ -91,6 +99,8 @@ class YoloxMember(Member):
         except (RuntimeError, KeyError) as error:
             raise InputError(f"{checkpoint}: its weights do not fit the network of {config}") from error
         self.network.to(device).eval()
+        self.feature_channels = int(self.network.head.stems[0].conv.in_channels)
+        self.fixed_input = self.settings.image_scale is None
 
     def encode(self, image: np.ndarray) -> YoloxState:
         """Detect once; see ``Member.encode``."""
@@ -99,7 +109,7 @@ class YoloxMember(Member):
         size = image.shape[:2]
         magnification = self.settings.magnification(*size, training=False) * self.options["scale"]
         # The network reads blue first, as in training.
-        found = detect(
+        found = read_image(
             self.network,
             np.ascontiguousarray(image[:, :, ::-1]),
             magnification,
@@ -107,7 +117,7 @@ class YoloxMember(Member):
             self.options["nms_iou"],
             self.options["tile"],
         )
-        return YoloxState(size, *found)
+        return YoloxState(size, *found.detections, found.objectness, found.class_probabilities, found.levels)
 
     def boxes(self, state: YoloxState) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Its detections, by descending score, on its device."""
@@ -118,27 +128,44 @@ class YoloxMember(Member):
     ) -> tuple[CropMasks, torch.Tensor]:
         """The shape prior of each box's type stretched over the box.
 
-        The confidence in a box is the score of the own detection of the same label with the largest IoU (of equal ones
-        the best scored), if that reaches ``match_iou``, else 0.
+        The confidence in a box is that of the own detection with the largest IoU (of equal ones the best scored), if
+        that reaches ``match_iou``: its objectness x its probability of the box's label, whatever label it prefers. Else
+        it is 0.
         """
         device = self.shape_prior.device
         boxes, labels, windows = boxes.to(device).float(), labels.to(device), windows.to(device)
         evidence = stretch_grids(self.shape_prior[labels], boxes, windows, state.image_size)
         return evidence, self._confidence(state, boxes, labels)
 
+    @torch.no_grad()
+    def features(self, state: YoloxState, boxes: torch.Tensor) -> torch.Tensor:
+        """Of the finest output of its neck; see ``Member.features``.
+
+        A box of an image that was read in tiles belongs to the tile in whose own area its centre lies.
+        """
+        boxes = boxes.to(self.shape_prior.device).float()
+        pooled = boxes.new_zeros(len(boxes), self.feature_channels, FEATURE_GRID, FEATURE_GRID)
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        for level in state.levels:
+            core = boxes.new_tensor(level.core)
+            own = ((centres >= core[:2]) & (centres < core[2:])).all(dim=1)
+            pooled[own] = FeatureLevel(level.values, level.scale, level.origin).pool(boxes[own])
+        return pooled
+
     def identity(self) -> dict[str, Any]:
         """Hashes of config and checkpoint, and the options."""
-        return {"name": self.name, **self.hashes, **self.options}
+        return {"name": self.name, "answers_version": self.answers_version, **self.hashes, **self.options}
 
     def _confidence(self, state: YoloxState, boxes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         if not len(state.boxes) or not len(boxes):
             return boxes.new_zeros(len(boxes))
-        overlaps = box_iou(boxes, state.boxes).masked_fill(labels[:, None] != state.labels, -1.0)
+        overlaps = box_iou(boxes, state.boxes)
         largest = overlaps.amax(dim=1)
         order = torch.arange(len(state.boxes), device=boxes.device).expand_as(overlaps)
         # The first of equal ones, whatever argmax would take on this device.
         own = order.masked_fill(overlaps < largest[:, None], len(state.boxes)).amin(dim=1)
-        return torch.where(largest >= self.options["match_iou"], state.scores[own], 0.0)
+        confidence = state.objectness[own] * state.class_probabilities[own, labels]
+        return torch.where(largest >= self.options["match_iou"], confidence, 0.0)
 
     def _check_options(self) -> None:
         for key in ("score_floor", "nms_iou", "match_iou"):

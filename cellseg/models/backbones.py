@@ -1,6 +1,7 @@
 """Backbones that keep the resolution which small cells need."""
 
-from mmdet.models.backbones import ResNet
+from mmdet.models.backbones import ResNeSt, ResNet
+from mmdet.models.backbones.resnest import Bottleneck as SplitAttentionBottleneck
 from mmdet.models.backbones.resnet import BasicBlock
 from mmengine.registry import MODELS
 from torch import nn
@@ -23,4 +24,20 @@ class FineStemResNet(ResNet):
 
     def __init__(self, depth: int, **kwargs):
         super().__init__(depth, **kwargs)
+        self.maxpool = nn.Identity()
+
+
+@MODELS.register_module()
+class FineStemResNeSt(ResNeSt):
+    """ResNeSt without the pooling after its stem: features at strides 2, 4, 8, 16, as in ``FineStemResNet``.
+
+    Args:
+        depth: 14 (one block a stage, for CPUs) or a depth of mmdet's ``ResNeSt``.
+        **kwargs: the arguments of mmdet's ``ResNeSt``.
+    """
+
+    arch_settings = {14: (SplitAttentionBottleneck, (1, 1, 1, 1)), **ResNeSt.arch_settings}
+
+    def __init__(self, depth: int, **kwargs):
+        super().__init__(depth=depth, **kwargs)
         self.maxpool = nn.Identity()

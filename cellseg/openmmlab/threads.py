@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from cellseg.errors import InputError
+from cellseg.machine import available_cores
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,6 @@ class ThreadPlan:
         torch.set_num_threads(self.torch)
         cv2.setNumThreads(self.opencv)
 
-    def env_cfg(self) -> dict:
-        """The entry ``env_cfg`` of a mmengine config: its Runner sets OpenCV's threads again when it is built."""
-        return {
-            "cudnn_benchmark": False,
-            "mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": self.opencv},
-            "dist_cfg": {"backend": "nccl"},
-        }
-
 
 def plan_threads(workers: int = 0, threads: int | None = None) -> ThreadPlan:
     """Share the cores of this machine out.
@@ -54,13 +47,6 @@ def plan_threads(workers: int = 0, threads: int | None = None) -> ThreadPlan:
         raise InputError(f"threads is {threads}; expected 1 or more")
     # OpenCV's thread pool does not survive the fork of a worker, and would compete with the workers for the cores.
     return ThreadPlan(torch=threads, opencv=0 if workers else threads)
-
-
-def available_cores() -> int:
-    """Cores that this process may use, which in a container can be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _from_environment() -> int | None:

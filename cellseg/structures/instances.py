@@ -27,10 +27,11 @@ class Instances:
         masks: N masks.
         image_size: (height, width).
         class_names: names of the cell types.
+        uncertainty: float32 [N] in 0..1, how little what was found can be relied on; None where nobody measured it.
 
     Raises:
-        InputError: lengths, image sizes or devices differ, a number is not finite, a box ends before it begins, or
-            a label has no name.
+        InputError: lengths, image sizes or devices differ, a number is not finite, a box ends before it begins, a
+            label has no name, or an uncertainty is outside 0..1.
     """
 
     boxes: Tensor
@@ -39,6 +40,7 @@ class Instances:
     masks: CropMasks
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
+    uncertainty: Tensor | None = None
 
     def __post_init__(self) -> None:
         self.image_size = check_image_size(self.image_size)
@@ -53,7 +55,15 @@ class Instances:
         if reversed_boxes.any():
             row = int(reversed_boxes.nonzero()[0])
             raise InputError(f"boxes: row {row} is {self.boxes[row].tolist()}: expected x0 <= x1 and y0 <= y1")
-        devices = {str(part.device) for part in (self.boxes, self.scores, self.labels, self.masks)}
+        parts = [self.boxes, self.scores, self.labels, self.masks]
+        if self.uncertainty is not None:
+            self.uncertainty = _as_floats("uncertainty", self.uncertainty, (count,))
+            outside = (self.uncertainty < 0) | (self.uncertainty > 1)
+            if outside.any():
+                row = int(outside.nonzero()[0])
+                raise InputError(f"uncertainty: row {row} is {self.uncertainty[row].item():g}: expected 0 to 1")
+            parts.append(self.uncertainty)
+        devices = {str(part.device) for part in parts}
         if len(devices) > 1:
             raise InputError(f"instances: expected one device, got {sorted(devices)}")
 
@@ -87,6 +97,7 @@ class Instances:
             masks=self.masks[chosen],
             image_size=self.image_size,
             class_names=self.class_names,
+            uncertainty=None if self.uncertainty is None else self.uncertainty[chosen],
         )
 
     def to(self, device: torch.device | str) -> Instances:
@@ -98,14 +109,16 @@ class Instances:
             masks=self.masks.to(device),
             image_size=self.image_size,
             class_names=self.class_names,
+            uncertainty=None if self.uncertainty is None else self.uncertainty.to(device),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, numbers and texts, ready for JSON; masks as Kaggle's run-length texts.
 
-        The way there and back keeps every number and pixel; the windows of the masks become tight.
+        The way there and back keeps every number and pixel; the windows of the masks become tight. Uncertainty that is
+        None is left out.
         """
-        return {
+        content = {
             "image_size": list(self.image_size),
             "class_names": list(self.class_names),
             "boxes": self.boxes.tolist(),
@@ -113,6 +126,7 @@ class Instances:
             "labels": self.labels.tolist(),
             "masks": self.masks.to_rle(),
         }
+        return content if self.uncertainty is None else content | {"uncertainty": self.uncertainty.tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Instances:
@@ -121,7 +135,7 @@ class Instances:
         Raises:
             InputError: a key is missing or unknown, or its value cannot be used; the text names the key.
         """
-        if not isinstance(values, Mapping) or set(values) != set(_KEYS):
+        if not isinstance(values, Mapping) or set(values) - {"uncertainty"} != set(_KEYS):
             found = sorted(map(str, values)) if isinstance(values, Mapping) else short(values)
             raise InputError(f"instances: expected the keys {list(_KEYS)}, got {found}")
         names, texts = values["class_names"], values["masks"]
@@ -142,6 +156,7 @@ class Instances:
             masks=masks,
             image_size=image_size,
             class_names=tuple(names),
+            uncertainty=_as_tensor("uncertainty", values["uncertainty"]) if "uncertainty" in values else None,
         )
 
 

@@ -7,6 +7,7 @@ rows into ranges.
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,9 +106,22 @@ def storage_positions(parts: Tensor, windows: Tensor) -> Tensor:
 
 
 def count_by_crop(values: Tensor, offsets: Tensor) -> Tensor:
-    """Number of true values in each crop, int64 [N], exact."""
-    running = torch.nn.functional.pad(values.cumsum(0), (1, 0))
-    return running[offsets[1:]] - running[offsets[:-1]]
+    """Number of true values in each crop, int64 [N], exact.
+
+    Args:
+        values: bool [P].
+        offsets: int64 [N + 1], see ``window_offsets``; from 0 to P.
+    """
+    if values.is_cuda:
+        running = torch.nn.functional.pad(values.cumsum(0), (1, 0))
+        return running[offsets[1:]] - running[offsets[:-1]]
+    # Many times faster than the running sum, which is eight times as large as the values themselves.
+    counts = torch.zeros(len(offsets) - 1, dtype=torch.int64)
+    used = offsets[1:] > offsets[:-1]  # reduceat has no empty sums
+    begin = offsets[:-1][used].numpy()
+    if len(begin):
+        counts[used] = torch.from_numpy(np.add.reduceat(values.numpy().view(np.uint8), begin, dtype=np.int64))
+    return counts
 
 
 def tight_windows(windows: Tensor, values: Tensor) -> Tensor:

@@ -104,19 +104,25 @@ def bind_data(config: Config) -> Config:
     ``{image_root}``; ``{NAME}`` repeats the config's own top-level number, text or list ``NAME``
     (``{seed}``, ``{iterations}``), so that ``--cfg-options NAME=...`` reaches every place that depends on it.
 
+    A config with a ``reader`` trains a multimodal model, whose data is read later (``multimodal_model_of``). It has the
+    placeholders ``{NAME}`` alone, also for its own top-level dicts (``{source}``); what else stands in its ``model``
+    waits for the data.
+
     Raises:
         InputError: the config names no data folder, or one that cannot be used.
     """
+    fold = config.get("fold", 0)
+    if type(fold) is not int:
+        raise InputError(f"{config.filename}: fold: expected a whole number, found {fold!r}")
+    own = {f"{{{key}}}": value for key, value in config.items() if isinstance(value, _REPEATED)}
+    if "reader" in config:
+        return _bind_own(config, own)
     if "data_root" not in config:
         raise InputError(f"{config.filename}: the config has no data_root, the folder that tools/prepare_data.py wrote")
     if not isinstance(config.data_root, str):
         raise InputError(f"{config.filename}: data_root: expected the path of a folder, found {config.data_root!r}")
-    fold = config.get("fold", 0)
-    if type(fold) is not int:
-        raise InputError(f"{config.filename}: fold: expected a whole number, found {fold!r}")
     folder = DataFolder(config.data_root)
     classes = list(folder.class_names)
-    own = {f"{{{key}}}": value for key, value in config.items() if isinstance(value, _REPEATED)}
     values = (
         own
         | {
@@ -132,24 +138,38 @@ def bind_data(config: Config) -> Config:
         }
         | {f"{{{name}_json}}": str(folder.split_file(fold, name)) for name in ("train", "val")}
     )
+    return _bound(config, values)
+
+
+def _bind_own(config: Config, own: Mapping[str, Any]) -> Config:
+    """A multimodal config with its own values in place of their names."""
+    # As in _bound, unknown ones wait here for that; dicts are repeated as they are once their own values are in.
+    dicts = {key: value for key, value in config.to_dict().items() if isinstance(value, Mapping) and key != "model"}
+    whole = {f"{{{key}}}": _replace(value, own, keep=True) for key, value in dicts.items()}
+    return _bound(config, {**own, **whole}, late=("model",))
+
+
+def _bound(config: Config, values: Mapping[str, Any], late: Sequence[str] = ()) -> Config:
+    """A config with values in place of placeholders; what is unknown in the entries ``late`` stays."""
     try:
-        bound = _replace(config.to_dict(), values)
+        bound = {key: _replace(item, values, keep=key in late) for key, item in config.to_dict().items()}
     except KeyError as error:
         raise InputError(f"{config.filename}: unknown placeholder {error.args[0]}") from None
     return Config(bound, filename=config.filename)
 
 
-def _replace(value: Any, values: Mapping[str, Any]) -> Any:
+def _replace(value: Any, values: Mapping[str, Any], keep: bool = False) -> Any:
     if isinstance(value, str):
         if _PLACEHOLDER.fullmatch(value):
-            return values[value]
+            return values.get(value, value) if keep else values[value]
         for name, replacement in values.items():
-            value = value.replace(name, str(replacement))
+            # Within a text, a dict would be a mistake.
+            value = value if isinstance(replacement, Mapping) else value.replace(name, str(replacement))
         return value
     if isinstance(value, Mapping):
-        return {key: _replace(item, values) for key, item in value.items()}
+        return {key: _replace(item, values, keep) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_replace(item, values) for item in value)
+        return type(value)(_replace(item, values, keep) for item in value)
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cellseg.errors import CellsegError, InputError, MissingFileError
+from cellseg.openmmlab.threads import plan_threads
 from cellseg.training.config import load_config, write_config
 
 LAUNCHERS = ("none", "pytorch", "slurm")
@@ -31,6 +32,7 @@ def train(
     amp: bool = False,
     launcher: str = "none",
     options: Mapping[str, Any] | None = None,
+    unsafe_load: bool = False,
 ) -> dict[str, Any]:
     """Train what a config describes.
 
@@ -43,6 +45,7 @@ def train(
         amp: mixed precision on CUDA.
         launcher: ``none``, ``pytorch`` (torchrun) or ``slurm``.
         options: dotted config keys and values.
+        unsafe_load: load ``pretrained`` even if it holds more than weights; it can then run any code.
 
     Returns:
         ``best_score``, ``best_checkpoint``, ``iteration`` and ``work_dir``.
@@ -57,6 +60,8 @@ def train(
         raise MissingFileError(f"{pretrained}: --pretrained: no such file")
     if pretrained is not None and resume:
         raise InputError("--pretrained and --resume exclude each other: a resumed training has its own weights")
+    if unsafe_load and pretrained is None:
+        raise InputError("--unsafe-load: is about the file of --pretrained; give that too, or leave it out")
     if overwrite and resume:
         raise InputError(
             "--overwrite and --resume exclude each other: one discards the training, the other continues it"
@@ -64,17 +69,26 @@ def train(
     if amp and not torch.cuda.is_available():
         raise InputError("--amp: mixed precision needs a CUDA device; leave the option out on a CPU")
     _check_launcher(launcher, config.engine)
+    threads = plan_threads(_loader_workers(config))
     if _is_first_process(launcher):
         _prepare_work_dir(work_dir, resume, overwrite)
         write_config(config, work_dir / "config.py")
-    limit_threads(config)
+    threads.apply()
     if config.engine == "yolox":
         from cellseg.training.yolox_engine import train as train_engine
     else:
         from cellseg.training.mmengine_engine import train as train_engine
     pretrained = Path(pretrained) if pretrained else None
     try:
-        result = train_engine(config, work_dir, resume=resume, pretrained=pretrained, amp=amp, launcher=launcher)
+        result = train_engine(
+            config,
+            work_dir,
+            resume=resume,
+            pretrained=pretrained,
+            amp=amp,
+            launcher=launcher,
+            unsafe_load=unsafe_load,
+        )
     except torch.cuda.OutOfMemoryError as error:
         raise CellsegError(
             "the memory of the GPU is too small for this config; lower its batch size or view"
@@ -99,13 +113,13 @@ def _is_first_process(launcher: str) -> bool:
     return launcher == "none" or os.environ[_RANK[launcher]] == "0"
 
 
-def limit_threads(config: Mapping[str, Any]) -> None:
-    """OpenCV and loader workers would fight with torch for the cores: torch keeps them."""
-    import cv2
-
-    cv2.setNumThreads(0)
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max(1, os.cpu_count() or 1))
+def _loader_workers(config: Mapping[str, Any]) -> int:
+    """Processes that load images beside the training, as its engine's config has them."""
+    part, name = ("exp", "data_num_workers") if config["engine"] == "yolox" else ("train_dataloader", "num_workers")
+    section = config.get(part)
+    workers = section.get(name, 0) if isinstance(section, Mapping) else 0
+    # What is no such number, its engine refuses in its own words.
+    return workers if type(workers) is int and workers > 0 else 0
 
 
 def _prepare_work_dir(work_dir: Path, resume: bool, overwrite: bool) -> None:

@@ -26,10 +26,12 @@ class CellRunner(Runner):
 
     Attributes:
         pretrained: a checkpoint whose fitting weights a training starts from.
+        unsafe_load: load that checkpoint without the restriction to plain weights.
         notes: what the training's log is to say at its beginning.
     """
 
     pretrained: Path | None = None
+    unsafe_load: bool = False
     notes: tuple[str, ...] = ()
 
     def build_parts(self) -> None:
@@ -43,7 +45,7 @@ class CellRunner(Runner):
         """Not earlier than here: the Runner gives all weights their first values right before."""
         super().load_or_resume()
         if self.pretrained is not None:
-            self.notes = load_fitting_weights(self.model, self.pretrained)
+            self.notes = load_fitting_weights(self.model, self.pretrained, self.unsafe_load)
 
     def build_logger(self, log_level="INFO", log_file=None, **kwargs):
         if os.path.isdir(self._log_dir) and not os.listdir(self._log_dir):
@@ -66,6 +68,7 @@ def train(
     pretrained: Path | None = None,
     amp: bool = False,
     launcher: str = "none",
+    unsafe_load: bool = False,
 ) -> dict[str, Any]:
     """Train a bound config and publish its best weights as ``work_dir/best.pth``.
 
@@ -76,6 +79,7 @@ def train(
         pretrained: a local checkpoint whose fitting weights are loaded first.
         amp: mixed precision (CUDA only).
         launcher: how processes are started: ``none``, ``pytorch`` or ``slurm``.
+        unsafe_load: load ``pretrained`` even if it holds more than weights; it can then run any code.
 
     Returns:
         ``best_score``, ``best_checkpoint`` and ``iteration``.
@@ -84,7 +88,7 @@ def train(
         InputError: a config, checkpoint or option that cannot be used.
     """
     runner = build_runner(config, work_dir, resume, amp, launcher)
-    runner.pretrained = pretrained
+    runner.pretrained, runner.unsafe_load = pretrained, unsafe_load
     runner.train()
     best = runner.message_hub.get_info("best_ckpt") if "best_ckpt" in runner.message_hub.runtime_info else None
     score = runner.message_hub.get_info("best_score") if best else None
@@ -120,7 +124,7 @@ def build_runner(config: Config, work_dir: Path, resume: bool, amp: bool, launch
             raise InputError(f"{work_dir}: --resume: no checkpoint to continue from; start afresh with --overwrite")
         # Named outright: mmengine's own note of it holds the path at the time, and folders get moved.
         config.load_from = str(latest)
-    with warnings.catch_warnings(), _config_mistakes(config):
+    with warnings.catch_warnings(), config_mistakes(config):
         warnings.filterwarnings("ignore", category=UserWarning, module="mmengine|mmdet|mmseg")
         loader = config.train_dataloader
         loader.setdefault("persistent_workers", loader.get("num_workers", 0) > 0)
@@ -130,7 +134,7 @@ def build_runner(config: Config, work_dir: Path, resume: bool, amp: bool, launch
 
 
 @contextmanager
-def _config_mistakes(config: Config) -> Iterator[None]:
+def config_mistakes(config: Config) -> Iterator[None]:
     """Tell what a registry raises for a misspelt type, name or value as a mistake in the config."""
     try:
         yield
@@ -144,10 +148,11 @@ def _config_mistakes(config: Config) -> Iterator[None]:
         raise InputError(f"{config.filename}: the training cannot be built from it ({reason})") from error
 
 
-def load_fitting_weights(model: torch.nn.Module, path: Path) -> tuple[str, ...]:
+def load_fitting_weights(model: torch.nn.Module, path: Path, unsafe: bool = False) -> tuple[str, ...]:
     """Load the weights of a checkpoint that fit by name and shape.
 
-    The file may hold a whole network or a bare backbone (torchvision's ResNet, for example).
+    The file may hold a whole network or a bare backbone (torchvision's ResNet, for example). ``unsafe`` loads it even
+    if it holds more than weights; it can then run any code.
 
     Returns:
         A line that says which weights did not fit (the class head of a network for other classes, for example), if any.
@@ -155,7 +160,7 @@ def load_fitting_weights(model: torch.nn.Module, path: Path) -> tuple[str, ...]:
     Raises:
         InputError: nothing fits.
     """
-    checkpoint = load_checkpoint_file(path)
+    checkpoint = load_checkpoint_file(path, unsafe=unsafe)
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
     model = model.module if is_model_wrapper(model) else model
     own = model.state_dict()

@@ -33,6 +33,7 @@ def train(
     pretrained: Path | None = None,
     amp: bool = False,
     launcher: str = "none",
+    unsafe_load: bool = False,
 ) -> dict[str, Any]:
     """Train a bound config; its best weights are always in ``work_dir/best.pth``.
 
@@ -46,6 +47,7 @@ def train(
         pretrained: a local checkpoint whose fitting weights are loaded first.
         amp: mixed precision (CUDA only).
         launcher: how processes are started: ``none``, ``pytorch`` or ``slurm``.
+        unsafe_load: load ``pretrained`` even if it holds more than weights; it can then run any code.
 
     Returns:
         ``best_score`` (COCO box AP on the validation split), ``best_checkpoint`` and ``iteration``.
@@ -68,6 +70,7 @@ def train(
             make_log=lambda total, resumed: TrainingLog(work_dir, total, exp.print_interval, resumed),
             resume=resume,
             pretrained=pretrained,
+            unsafe_load=unsafe_load,
             amp=amp,
             local_rank=local_rank,
         )

@@ -5,6 +5,7 @@ batch_size = 4
 workers = 0  # on two cores the loader would take them from the network
 view = (160, 160)
 view_scale = (0.8, 1.25)
+flows = False  # whether the network learns the flows of the cells, too
 
 train_dataloader = dict(
     batch_size="{batch_size}",
@@ -17,6 +18,7 @@ train_dataloader = dict(
         split="train",
         pipeline=[
             dict(type="LoadCells"),
+            dict(type="LoadFlows", enabled="{flows}"),
             dict(type="RandomView", size="{view}", scale="{view_scale}", magnification="{magnification}"),
             dict(type="RandomLight"),
             dict(type="PackClassMap", num_classes="{num_classes}"),
@@ -34,6 +36,7 @@ val_dataloader = dict(
         split="val",
         pipeline=[
             dict(type="LoadCells"),
+            dict(type="LoadFlows", enabled="{flows}"),
             dict(type="WholeView", magnification="{magnification}"),
             dict(type="PackClassMap", num_classes="{num_classes}"),
         ],

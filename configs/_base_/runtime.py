@@ -12,6 +12,7 @@ custom_imports = dict(
         "cellseg.datasets.cells",
         "cellseg.datasets.transforms",
         "cellseg.models.backbones",
+        "cellseg.models.cell_map",
         "cellseg.models.rpn",
         "cellseg.training.evaluators",
         "cellseg.training.hooks",

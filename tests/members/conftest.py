@@ -46,3 +46,34 @@ def make_work_dir(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pat
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def check_ramp() -> Callable[[torch.Tensor, torch.Tensor], None]:
+    """Checks features ``[N, 2+, 7, 7]`` of boxes whose map holds the x and y of each of its cells' centres."""
+
+    def check(features: torch.Tensor, boxes: torch.Tensor) -> None:
+        for box, found in zip(boxes.tolist(), features, strict=True):
+            x0, y0, x1, y1 = box
+            x = [x0 + (x1 - x0) * (bin_ + 0.5) / 7 for bin_ in range(7)]
+            y = [y0 + (y1 - y0) * (bin_ + 0.5) / 7 for bin_ in range(7)]
+            torch.testing.assert_close(found[0], torch.tensor(x).expand(7, 7), atol=1e-3, rtol=0)
+            torch.testing.assert_close(found[1], torch.tensor(y)[:, None].expand(7, 7), atol=1e-3, rtol=0)
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def make_ramp() -> Callable[..., torch.Tensor]:
+    """Makes a map ``[C, h, w]`` whose first channels are x and y of its cells' centres in pixels of the image.
+
+    A cell covers ``stride`` pixels of what the network sees, which is the image magnified.
+    """
+
+    def make(like: torch.Tensor, stride: int, magnification: tuple[float, float], start=(0, 0)) -> torch.Tensor:
+        ramp = torch.zeros_like(like)
+        ramp[0] = ((torch.arange(like.shape[2]) + 0.5) * stride + start[0]) / magnification[0]
+        ramp[1] = (((torch.arange(like.shape[1]) + 0.5) * stride + start[1]) / magnification[1])[:, None]
+        return ramp
+
+    return make

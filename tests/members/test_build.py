@@ -38,6 +38,9 @@ def test_the_identity_changes_with_whatever_changes_the_answers(work_dirs, make_
         first = build_member(spec).identity()
         assert build_member(spec).identity() == first
         assert build_member(spec | option).identity() != first
+        newer = build_member(spec)
+        newer.answers_version += 1
+        assert newer.identity() != first
         other = make_work_dir(kind, magnification=1.5)
         assert build_member(spec | dict(work_dir=str(other))).identity() != first
 
@@ -55,8 +58,14 @@ def copy(folder, target, weights=None, config=None):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        (dict(work_dir="x"), "type None is none of ['mask_rcnn', 'upernet', 'yolox']"),
-        (dict(type="cellpose", work_dir="x"), "type 'cellpose' is none of ['mask_rcnn', 'upernet', 'yolox']"),
+        (
+            dict(work_dir="x"),
+            "type None is none of ['feature_fusion', 'mask_rcnn', 'upernet', 'upernet_crops', 'yolox']",
+        ),
+        (
+            dict(type="cellpose", work_dir="x"),
+            "type 'cellpose' is none of ['feature_fusion', 'mask_rcnn', 'upernet', 'upernet_crops', 'yolox']",
+        ),
         (
             dict(type="upernet"),
             "member 'upernet': give work_dir, or config and checkpoint (missing: ['config', 'checkpoint'])",
@@ -75,10 +84,26 @@ def test_bad_entries(spec, message):
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("kind", ["mask_rcnn", "upernet"])
-def test_an_unknown_option_is_named(work_dirs, kind):
-    with pytest.raises(InputError, match=f"member '{kind}': .*unexpected keyword argument 'score_flor'"):
-        build_member(dict(type=kind, work_dir=str(work_dirs[kind]), score_flor=0.1))
+@pytest.mark.parametrize(
+    ("kind", "option", "known"),
+    [
+        (
+            "mask_rcnn",
+            "score_flor",
+            "checkpoint, config, device, mask_margin, name, score_floor, type, unsafe_load, views, work_dir",
+        ),
+        (
+            "upernet",
+            "mirrors",
+            "checkpoint, config, device, foreground_threshold, least_seed, name, seed_blur, seed_threshold, type, "
+            "unsafe_load, views, work_dir",
+        ),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_known_ones(work_dirs, kind, option, known):
+    with pytest.raises(InputError) as error:
+        build_member(dict(type=kind, work_dir=str(work_dirs[kind])) | {option: 4})
+    assert str(error.value) == f"member '{kind}': unknown option '{option}'; {kind} has {known}"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from cellseg.datasets.transforms import magnify
 from cellseg.members import build_member, mask_rcnn
@@ -193,3 +194,31 @@ def test_images_of_any_size(member, size):
     window = torch.tensor([[0, 0, size[1], size[0]]])
     evidence, _ = member.evidence(state, window.float(), torch.tensor([0]), window)
     assert evidence.crop(0).shape == size
+
+
+INNER = torch.tensor([[10.0, 8.0, 30.0, 28.0], [20.5, 36.25, 39.0, 52.0], [11.3, 9.1, 13.9, 12.2]])
+
+
+@pytest.mark.parametrize("name", ["member", "twice"])
+def test_features_lie_where_the_boxes_do(request, image, make_ramp, check_ramp, name):
+    member = request.getfixturevalue(name)
+    state = member.encode(image)
+    (stride, *_), level = member.model.roi_head.bbox_roi_extractor.featmap_strides, state.features[0]
+    seen = [-(-side * member.magnification // 16) * 16 for side in (70, 84)]
+    assert [side * stride for side in level.shape[2:]] == seen, "the finest level, of the padded image"
+    found = member.features(state, INNER)
+    assert found.shape == (3, member.feature_channels, 7, 7) and found.dtype == torch.float32
+    ramp = make_ramp(level[0], stride, (member.magnification, member.magnification))
+    state.features = (ramp[None], *state.features[1:])
+    check_ramp(member.features(state, INNER), INNER)
+
+
+def test_features_need_no_second_run(member, state, monkeypatch):
+    monkeypatch.setattr(member.model, "extract_feat", None)
+    level = state.features[0]
+    expected = torchvision.ops.roi_align(
+        level, [INNER], 7, 1 / member.model.roi_head.bbox_roi_extractor.featmap_strides[0], 2, aligned=True
+    )
+    torch.testing.assert_close(member.features(state, INNER), expected)
+    assert expected.std() > 0
+    assert member.features(state, INNER[:0]).shape == (0, member.feature_channels, 7, 7)

@@ -47,3 +47,10 @@ def test_a_linear_ramp_is_kept_to_a_fraction_of_a_pixel():
     found = stretch_grids(ramp, box, torch.tensor([[10, 10, 66, 66]]), (80, 80)).crop(0)
     expected = (torch.arange(56) + 0.5) / 56
     assert (found[30, 2:-2] - expected[2:-2]).abs().max() < 1e-4
+
+
+def test_a_box_without_area_holds_nothing():
+    boxes = torch.tensor([[4.0, 4.0, 4.0, 9.0], [5.5, 5.5, 5.5, 5.5], [4.0, 4.0, 9.0, 9.0]])
+    windows = torch.tensor([[2, 2, 8, 10], [4, 4, 7, 7], [0, 0, 0, 0]])
+    found = stretch_grids(torch.ones(3, 7, 7), boxes, windows, (12, 12))
+    assert torch.equal(found.values, torch.zeros(6 * 8 + 9))

@@ -1,5 +1,7 @@
 """UPerNet as a member: maps, the segments made of them, and its answer for any box."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -75,12 +77,55 @@ def test_same_image_same_answers(member, state, image):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("mirrors", [2, 4])
-def test_a_mirrored_image_gives_the_mirrored_map(work_dir, image, mirrors):
-    member = build_member(dict(type="upernet", work_dir=str(work_dir), mirrors=mirrors))
+def flipped_mean(member, image, flips):
+    """Mean of the maps of flipped images, each flipped back, in this order."""
+    total = 0.0
+    for axes in flips:
+        total = total + member.encode(np.flip(image, axes).copy()).probabilities.flip([axis + 1 for axis in axes])
+    return total / len(flips)
+
+
+@pytest.mark.parametrize(
+    ("views", "flips"),
+    [
+        ("none", [()]),
+        (["identity", "mirror_x"], [(), (1,)]),
+        ("mirrors", [(), (1,), (0,), (0, 1)]),
+    ],
+)
+def test_mirrored_views_are_the_mean_of_the_mirrored_maps(work_dir, member, image, views, flips):
+    found = build_member(dict(type="upernet", work_dir=str(work_dir), views=views)).encode(image)
+    assert torch.equal(found.probabilities, flipped_mean(member, image, flips))
+    assert torch.equal(found.segments, member.split(found.probabilities))
+
+
+def test_turned_views_are_the_mean_of_the_turned_maps(work_dir, member, image):
+    found = build_member(dict(type="upernet", work_dir=str(work_dir), views="dihedral")).encode(image)
+    assert found.probabilities.shape == (4, 70, 84)
+    total = torch.zeros(4, 70, 84)
+    for mirrored in (image, image[:, ::-1]):
+        for turns in range(4):
+            values = member.encode(np.rot90(mirrored, turns).copy()).probabilities
+            values = torch.rot90(values, -turns, (1, 2))
+            total += values if mirrored is image else values.flip(2)
+    torch.testing.assert_close(found.probabilities, total / 8, rtol=1e-5, atol=1e-6)
+
+
+def test_scaled_views_are_the_mean_of_the_maps_at_their_magnifications(work_dir, make_work_dir, member, image):
+    views = ["identity", "mirror_x", "scale_1.25"]
+    found = build_member(dict(type="upernet", work_dir=str(work_dir), views=views)).encode(image)
+    larger = make_work_dir("upernet", rim_weight=4.0, magnification=1.25)
+    scaled = build_member(dict(type="upernet", work_dir=str(larger))).encode(image).probabilities
+    expected = flipped_mean(member, image, [(), (1,)]) * 2 / 3 + scaled / 3
+    torch.testing.assert_close(found.probabilities, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("views", ["mirrors", "dihedral"])
+def test_a_mirrored_image_gives_the_mirrored_map(work_dir, image, views):
+    member = build_member(dict(type="upernet", work_dir=str(work_dir), views=views))
     # Padding would lie on another side of a mirrored image: take one that needs none.
     whole = image[:64, :80]
-    for axis in (1, 0)[: mirrors // 2]:
+    for axis in (1, 0):
         found = member.encode(np.ascontiguousarray(np.flip(whole, axis))).probabilities.flip(axis + 1)
         torch.testing.assert_close(found, member.encode(whole).probabilities, rtol=1e-4, atol=1e-5)
 
@@ -91,10 +136,63 @@ def test_unmirrored_maps_are_not_symmetric(member, image):
     assert (found - member.encode(whole).probabilities).abs().max() > 0.01
 
 
-@pytest.mark.parametrize("mirrors", [0, 3, 8, "4"])
-def test_other_numbers_of_mirrors_are_refused(work_dir, mirrors):
-    with pytest.raises(InputError, match="member 'upernet': mirrors = .*: expected 1, 2 or 4"):
-        build_member(dict(type="upernet", work_dir=str(work_dir), mirrors=mirrors))
+def test_views_are_checked_before_anything_is_loaded():
+    with pytest.raises(InputError, match="member 'upernet': views = 'mirror': expected none, mirrors, turns, dihedral"):
+        build_member(dict(type="upernet", work_dir="nowhere", views="mirror"))
+
+
+def test_a_training_on_box_crops_is_refused(make_work_dir, tmp_path):
+    folder = make_work_dir("upernet")
+    (tmp_path / "config.py").write_text((folder / "config.py").read_text() + "crop_size = 64\n")
+    spec = dict(type="upernet", config=str(tmp_path / "config.py"), checkpoint=str(folder / "best.pth"))
+    with pytest.raises(InputError, match="trained on box crops; its type is 'upernet_crops'"):
+        build_member(spec)
+
+
+def test_flows_beside_the_classes_change_no_probability(make_work_dir, image):
+    flow = {"flows": True, "model.type": "FlowSegmentor", "model.decode_head.type": "FlowUPerHead"}
+    member = build_member(dict(type="upernet", work_dir=str(make_work_dir("upernet", **flow))))
+    head = member.model.decode_head
+    before = member.encode(image).probabilities
+    assert before.shape[0] == len(member.class_names) + 2 and head.conv_flow.out_channels == 2
+    torch.nn.init.constant_(head.conv_flow.bias, 100.0)
+    assert torch.equal(member.encode(image).probabilities, before)
+
+
+INNER = torch.tensor([[10.0, 8.0, 30.0, 28.0], [20.5, 36.25, 39.0, 52.0], [11.3, 9.1, 13.9, 12.2]])
+
+
+@pytest.mark.parametrize("magnification", [1.0, 1.5])
+def test_features_lie_where_the_boxes_do(make_work_dir, image, make_ramp, check_ramp, magnification):
+    member = build_member(
+        dict(type="upernet", work_dir=str(make_work_dir("upernet", magnification=magnification)), views="mirrors")
+    )
+    state = member.encode(image)
+    padded = [-(-round(side * magnification) // 16) * 16 for side in (70, 84)]
+    strides = {side // cells for side, cells in zip(padded, state.level.values.shape[1:], strict=True)}
+    assert len(strides) == 1 and [cells * min(strides) for cells in state.level.values.shape[1:]] == padded
+    found = member.features(state, INNER)
+    assert found.shape == (3, member.feature_channels, 7, 7) and found.std() > 0
+    ramp = make_ramp(state.level.values, min(strides), (magnification, magnification))
+    state.level = dataclasses.replace(state.level, values=ramp)
+    check_ramp(member.features(state, INNER), INNER)
+
+
+def test_features_are_what_the_classes_are_made_of(work_dir, member, state, image, monkeypatch):
+    """For the image as it is, whatever views the map is averaged over, and of the same run."""
+    averaged = build_member(
+        dict(type="upernet", work_dir=str(work_dir), views=["mirror_x", "scale_1.25", "identity", "turn_90"])
+    )
+    runs = []
+    averaged.model.backbone.register_forward_pre_hook(lambda *_: runs.append(1))
+    seen = averaged.encode(image)
+    assert len(runs) == 4
+    assert torch.equal(averaged.features(seen, INNER), member.features(state, INNER)) and len(runs) == 4
+    with scope("mmseg"), torch.no_grad():
+        head = member.model.decode_head
+        logits = torch.nn.functional.interpolate(head.conv_seg(state.level.values[None]), (80, 96), mode="bilinear")
+    probabilities = (logits[0, :, :70, :84] - member.log_weights).softmax(dim=0)
+    torch.testing.assert_close(probabilities, state.probabilities)
 
 
 @pytest.mark.parametrize("magnification", [0.5, 1.5, 2.0, 2.3])

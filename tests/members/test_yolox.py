@@ -1,18 +1,22 @@
 """The detector as a member of the ensemble."""
 
+import dataclasses
 import json
+import math
 import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from mmengine.config import Config
 
 from cellseg.errors import InputError, MissingFileError
 from cellseg.members import build_member
 from cellseg.members.yolox import YoloxMember, YoloxState
 from cellseg.models.yolox.checkpoints import save_state
+from cellseg.models.yolox.inference import detect
 from cellseg.models.yolox.network import build_network
 from cellseg.models.yolox.settings import read_settings
 
@@ -46,8 +50,12 @@ def picture(size, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
-def state_of(boxes, scores, labels, size=(50, 60)):
-    return YoloxState(size, torch.tensor(boxes).reshape(-1, 4).float(), torch.tensor(scores), torch.tensor(labels))
+def state_of(boxes, objectness, probabilities, size=(50, 60)):
+    """A state as detections make it: labels and scores follow from objectness and probabilities."""
+    boxes, objectness = torch.tensor(boxes).reshape(-1, 4).float(), torch.tensor(objectness)
+    probabilities = torch.tensor(probabilities).reshape(-1, 2)
+    best, labels = probabilities.max(dim=1)
+    return YoloxState(size, boxes, objectness * best, labels, objectness, probabilities)
 
 
 def test_is_built_from_its_entry(member):
@@ -82,7 +90,7 @@ def test_reads_blue_first_like_the_training(member):
     image = np.zeros((32, 32, 3), dtype=np.uint8)
     image[..., 0] = 250
     seen = []
-    member.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    member.network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     member.encode(image)
     assert [channel.max().item() for channel in seen[0][0]] == [0, 0, 250]
 
@@ -98,7 +106,7 @@ def test_options_reach_the_detection(work_dir):
     assert len(sparse.boxes) < len(plain.boxes)
     seen = []
     larger = build_member({**spec, "scale": 2.0})
-    larger.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    larger.network.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
     assert larger.encode(image).image_size == (96, 96)
     assert seen == [(1, 3, 192, 192)]
 
@@ -121,28 +129,93 @@ def test_evidence_is_the_prior_of_the_label_in_the_box(member):
 @pytest.mark.parametrize(
     ("box", "label", "expected"),
     [
-        ([10, 10, 30, 30], 0, 0.4),  # its own box exactly, not the better scored neighbour
-        ([12, 12, 32, 32], 0, 0.9),
-        ([10, 10, 30, 30], 1, 0.0),  # of another label
-        ([10, 10, 30, 20], 0, 0.4),  # IoU just 0.5
+        ([10, 10, 30, 30], 0, 0.5 * 0.8),  # its own box exactly, not the better scored neighbour
+        ([12, 12, 32, 32], 0, 0.9 * 1.0),
+        ([10, 10, 30, 30], 1, 0.5 * 0.1),  # asked about a label that it does not prefer
+        ([12, 12, 32, 32], 1, 0.9 * 0.2),
+        ([10, 10, 30, 20], 0, 0.5 * 0.8),  # IoU just 0.5
         ([10, 10, 30, 19], 0, 0.0),
-        ([40, 30, 50, 45], 1, 0.7),  # two at equal IoU: the better scored
+        ([40, 30, 50, 45], 1, 0.7 * 0.9),  # two at equal IoU: the better scored, whatever the other's label
+        ([40, 30, 50, 45], 0, 0.7 * 0.3),
         ([0, 0, 5, 5], 0, 0.0),
     ],
 )
-def test_confidence_is_the_score_of_its_own_box(member, box, label, expected):
+def test_confidence_is_that_of_its_own_box_in_the_asked_label(member, box, label, expected):
     boxes = [[12, 12, 32, 32], [40, 30, 50, 45], [10, 10, 30, 30], [40, 30, 50, 45]]
-    state = state_of(boxes, [0.9, 0.7, 0.4, 0.3], [0, 1, 0, 1])
+    state = state_of(boxes, [0.9, 0.7, 0.5, 0.4], [[1.0, 0.2], [0.3, 0.9], [0.8, 0.1], [0.95, 0.05]])
     _, confidence = member.evidence(
         state, torch.tensor([box]).float(), torch.tensor([label]), torch.tensor([[0, 0, 60, 50]])
     )
     assert confidence.tolist() == pytest.approx([expected])
 
 
+def test_detections_are_those_that_the_training_validates(member):
+    image = picture((90, 70))
+    expected = detect(member.network, np.ascontiguousarray(image[:, :, ::-1]), 1.0, 0.02, 0.65)
+    assert len(expected.boxes) > 10
+    for found, wanted in zip(member.boxes(member.encode(image)), expected, strict=True):
+        assert torch.equal(found, wanted)
+
+
+def test_scores_are_the_products_that_confidences_are_made_of(member):
+    state = member.encode(picture((96, 96)))
+    assert state.class_probabilities.shape == (len(state.boxes), 2) and state.objectness.shape == state.scores.shape
+    best, labels = state.class_probabilities.max(dim=1)
+    assert torch.equal(state.scores, state.objectness * best) and torch.equal(state.labels, labels)
+    pixel = torch.tensor([[0, 0, 1, 1]]).repeat(len(state.boxes), 1)
+    _, confidence = member.evidence(state, state.boxes, state.labels, pixel)
+    same = torch.isclose(confidence, state.scores)
+    # Two classes may have a box in the same place; then the better one stands for both.
+    assert same.float().mean() > 0.9
+
+
+INNER = torch.tensor([[30.0, 28.0, 50.0, 48.0], [20.5, 36.25, 39.0, 52.0], [31.3, 29.1, 33.9, 32.2]])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.3])
+def test_features_lie_where_the_boxes_do(work_dir, make_ramp, check_ramp, scale):
+    member = build_member(dict(type="yolox", work_dir=str(work_dir), scale=scale))
+    state = member.encode(picture((71, 93)))
+    (level,) = state.levels
+    seen = round(71 * scale), round(93 * scale)
+    assert level.values.shape == (member.feature_channels, *(-(-side // 32) * 8 for side in seen))
+    found = member.features(state, INNER)
+    assert found.shape == (3, member.feature_channels, 7, 7) and found.std() > 0
+    ramp = make_ramp(level.values, 4, (seen[1] / 93, seen[0] / 71))
+    state = dataclasses.replace(state, levels=(level._replace(values=ramp),))
+    check_ramp(member.features(state, INNER), INNER)
+    assert member.features(state, INNER[:0]).shape == (0, member.feature_channels, 7, 7)
+
+
+def test_features_are_the_necks_finest_output_of_the_same_run(member):
+    image, runs = picture((64, 96)), []
+    member.network.backbone.register_forward_hook(lambda _, inputs, levels: runs.append(levels[0]))
+    state = member.encode(image)
+    found = member.features(state, INNER)
+    assert len(runs) == 1
+    torch.testing.assert_close(found, torchvision.ops.roi_align(runs[0], [INNER], 7, 0.25, 2, aligned=True))
+
+
+def test_features_of_tiles_come_from_the_tile_that_owns_the_boxs_centre(work_dir, make_ramp, check_ramp):
+    # A tile of 1030 px has an own area of 518: its cells do not line up with those of the next.
+    member = build_member(dict(type="yolox", work_dir=str(work_dir), tile=1030))
+    state = member.encode(picture((40, 1100)))
+    assert [level.core[::2] for level in state.levels] == [(-math.inf, 518), (518, 1036), (1036, math.inf)]
+    starts = [0, 518 - 256, 1036 - 256]
+    ramps = [make_ramp(level.values, 4, (1, 1), (start, 0)) for level, start in zip(state.levels, starts, strict=True)]
+    for number, ramp in enumerate(ramps):
+        ramp[2] = number
+    levels = tuple(level._replace(values=ramp) for level, ramp in zip(state.levels, ramps, strict=True))
+    boxes = torch.tensor([[500.0, 5, 530, 30], [510, 5, 525, 30], [511, 5, 525, 30], [1000, 8, 1090, 31], [3, 3, 9, 9]])
+    found = member.features(dataclasses.replace(state, levels=levels), boxes)
+    check_ramp(found, boxes)
+    assert found[:, 2, 3, 3].tolist() == [0, 0, 1, 2, 0]
+
+
 def test_nothing_asked(member):
     nothing = torch.zeros(0, 4)
     evidence, confidence = member.evidence(
-        state_of([[1, 1, 9, 9]], [0.5], [0]), nothing, torch.zeros(0, dtype=torch.int64), nothing.long()
+        state_of([[1, 1, 9, 9]], [0.5], [[0.7, 0.2]]), nothing, torch.zeros(0, dtype=torch.int64), nothing.long()
     )
     assert len(evidence) == len(confidence) == 0 and evidence.dtype == torch.float32
 
@@ -155,6 +228,8 @@ def test_identity_changes_with_weights_and_options(work_dir, member, tmp_path):
     state = torch.load(work_dir / "best.pth", weights_only=True)
     state["meta"]["iteration"] = 2
     save_state(tmp_path / "best.pth", state)
+    member.answers_version += 1
+    assert member.identity() != identity
     changed = YoloxMember("yolox", work_dir / "config.py", tmp_path / "best.pth")
     assert changed.identity()["checkpoint"] != identity["checkpoint"]
 
@@ -175,7 +250,7 @@ def test_other_images_are_refused(member, image):
         (dict(match_iou=float("nan")), r"member 'yolox': match_iou = nan: expected 0 to 1"),
         (dict(scale=0), r"member 'yolox': scale = 0: expected more than 0"),
         (dict(tile=100), r"member 'yolox': tile = 100: expected at least 1024"),
-        (dict(floor=0.1), r"member 'yolox': .*unexpected keyword argument 'floor'"),
+        (dict(floor=0.1), r"member 'yolox': unknown option 'floor'; yolox has checkpoint, config, .* views, work_dir"),
     ],
 )
 def test_bad_options(work_dir, options, message):

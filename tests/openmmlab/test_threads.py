@@ -59,17 +59,6 @@ def test_apply(opencv):
         cv2.setNumThreads(before[1])
 
 
-def test_a_runner_sets_opencv_as_planned():
-    from mmengine.utils.dl_utils import set_multi_processing
-
-    before = cv2.getNumThreads()
-    try:
-        set_multi_processing(**ThreadPlan(torch=1, opencv=2).env_cfg()["mp_cfg"])
-        assert cv2.getNumThreads() == 2
-    finally:
-        cv2.setNumThreads(before)
-
-
 def test_available_cores_are_those_of_the_process(monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 3, 5})
     assert threads.available_cores() == 3

@@ -1,6 +1,7 @@
 """``Instances``: its checks, indexing and JSON form."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -26,23 +27,33 @@ def make(count=3, seed=0, size=(12, 15)):
     )
 
 
+def unsure(instances):
+    """The same with an uncertainty."""
+    return replace(instances, uncertainty=torch.rand(len(instances), generator=torch.Generator().manual_seed(1)))
+
+
 def assert_same(a, b):
     assert a.image_size == b.image_size and a.class_names == b.class_names
     for name in ("boxes", "scores", "labels"):
         assert torch.equal(getattr(a, name), getattr(b, name)), name
         assert getattr(a, name).dtype == getattr(b, name).dtype
     assert torch.equal(a.masks.to_dense(), b.masks.to_dense())
+    assert (a.uncertainty is None) == (b.uncertainty is None)
+    if a.uncertainty is not None:
+        assert torch.equal(a.uncertainty, b.uncertainty) and b.uncertainty.dtype == torch.float32
 
 
 @given(st.integers(0, 6), st.integers(0, 2**31))
 @settings(deadline=None, max_examples=60)
 def test_json_and_back_keeps_every_number_and_pixel(count, seed):
     instances = make(count, seed)
-    assert_same(Instances.from_dict(json.loads(json.dumps(instances.to_dict()))), instances)
+    for one in (instances, unsure(instances)):
+        assert_same(Instances.from_dict(json.loads(json.dumps(one.to_dict()))), one)
+    assert "uncertainty" not in instances.to_dict()
 
 
 def test_indexing_takes_every_part_along():
-    instances = make(4)
+    instances = unsure(make(4))
     order = instances.scores.argsort(descending=True)
     cases = [
         (order, order.tolist()),
@@ -59,6 +70,7 @@ def test_indexing_takes_every_part_along():
             assert torch.equal(part.boxes[place], instances.boxes[original])
             assert part.scores[place] == instances.scores[original]
             assert part.labels[place] == instances.labels[original]
+            assert part.uncertainty[place] == instances.uncertainty[original]
             assert torch.equal(part.masks.crop(place), instances.masks.crop(original))
 
 
@@ -66,6 +78,7 @@ def test_devices(device):
     instances = make().to(device)
     assert instances.boxes.device == instances.masks.device == instances[0].labels.device == device
     assert_same(instances.to("cpu"), make())
+    assert unsure(make()).to(device).uncertainty.device == device
     assert Instances.empty((3, 4), NAMES, device=device).scores.device == device
 
 
@@ -73,6 +86,8 @@ def test_no_instances():
     empty = Instances.empty((3, 4), list(NAMES))
     assert len(empty) == 0 and empty.boxes.shape == (0, 4) and empty.class_names == NAMES
     assert len(Instances.from_dict(empty.to_dict())) == 0
+    assert Instances.from_dict(unsure(empty).to_dict()).uncertainty.shape == (0,)
+    assert make()[1].uncertainty is None
 
 
 def test_number_types_are_converted():
@@ -94,6 +109,10 @@ BAD_PARTS = [
     ("labels", torch.tensor([0, 3, 1]), "labels: row 1 is 3: expected a place in ['shsy5y', 'astro', 'cort']"),
     ("labels", torch.tensor([0, 1, -1]), "labels: row 2 is -1: expected a place in ['shsy5y', 'astro', 'cort']"),
     ("labels", torch.tensor([0.0, 1.0, 1.0]), "labels: expected whole numbers, got torch.float32"),
+    ("uncertainty", torch.zeros(2), "uncertainty: expected shape [3] as there are 3 masks, got [2]"),
+    ("uncertainty", torch.tensor([0, float("nan"), 0]), "uncertainty: row 1 is nan: expected finite numbers"),
+    ("uncertainty", torch.tensor([0, 1, 1.5]), "uncertainty: row 2 is 1.5: expected 0 to 1"),
+    ("uncertainty", torch.tensor([-0.5, 1, 0]), "uncertainty: row 0 is -0.5: expected 0 to 1"),
     ("image_size", (15, 12), "masks: expected image size (15, 12), got (12, 15)"),
 ]  # fmt: skip
 
@@ -112,6 +131,8 @@ BAD_JSON = [
     ({"scores": ["a", 0, 0]}, "scores: expected a list of numbers, got ['a', 0, 0]"),
     ({"scores": [0.5, 0.5]}, "scores: expected shape [3] as there are 3 masks, got [2]"),
     ({"scores": [0.5, 0.5, 1e300]}, "scores: row 2 is inf: expected finite numbers"),
+    ({"uncertainty": "low"}, "uncertainty: expected a list of numbers, got 'low'"),
+    ({"uncertainty": [0.5]}, "uncertainty: expected shape [3] as there are 3 masks, got [1]"),
     ({"boxes": [[0, 0, 1, 1], [0, 0, 1]]}, "boxes: expected a list of numbers, got [[0, 0, 1, 1], [0, 0, 1]]"),
     ({"labels": [0, 1.5, 1]}, "labels: expected whole numbers, got torch.float32"),
     ({"labels": [0, 1, 10**30]}, f"labels: expected a list of numbers, got [0, 1, {10**30}]"),

@@ -12,9 +12,9 @@ from cellseg.training.door import train
 from cellseg.training.mmengine_engine import build_runner
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
-PATHS = sorted(
-    path for path in FOLDER.glob("*/*.py") if path.parent.name not in ("_base_", "ensemble") and path.stem != "ensemble"
-)
+# Those of the feature fusion need a trained ensemble: tests/ensemble/test_fusion_training.py trains them.
+OTHERS = ("_base_", "ensemble", "feature_fusion")
+PATHS = sorted(path for path in FOLDER.glob("*/*.py") if path.parent.name not in OTHERS and path.stem != "ensemble")
 NAMES = [f"{path.parent.name}/{path.stem}" for path in PATHS]
 # These have 40 million weights and more: a step takes seconds.
 LARGE = ("mask_rcnn/mask_rcnn_r50", "mask_rcnn/mask_rcnn_resnest50", "upernet/upernet_r50", "yolox/yolox_s")
@@ -26,6 +26,9 @@ def engine_of(path: Path) -> str:
 
 
 MMENGINE = [name for name, path in zip(NAMES, PATHS, strict=True) if engine_of(path) == "mmengine"]
+# Crops of boxes and the fusion of features have options, and tests, of their own (test_crop_training.py,
+# test_fusion_training.py).
+MAPS = [name for name in MMENGINE if "crops" not in name and "fusion" not in name]
 YOLOX = [name for name, path in zip(NAMES, PATHS, strict=True) if engine_of(path) == "yolox"]
 
 
@@ -54,10 +57,10 @@ def test_the_standard_configs_are_there():
 def test_the_first_line_says_what_it_trains(path):
     head = path.read_text().partition("\n_base_")[0]
     assert head.startswith("# ") and head.count("\n") <= 2
-    assert {"Mask R-CNN", "UPerNet", "YOLOX"} & {name for name in ("Mask R-CNN", "UPerNet", "YOLOX") if name in head}
+    assert any(name in head for name in ("Mask R-CNN", "UPerNet", "YOLOX", "eature fusion")), head
 
 
-@pytest.mark.parametrize("name", MMENGINE)
+@pytest.mark.parametrize("name", MAPS)
 def test_no_downloads_no_limits_nothing_frozen(name, discs):
     config = load_config(FOLDER / f"{name}.py", {"data_root": str(discs)})
     model = config.model.to_dict() if hasattr(config.model, "to_dict") else dict(config.model)
@@ -73,7 +76,7 @@ def test_no_downloads_no_limits_nothing_frozen(name, discs):
     assert [hook["type"] for hook in config.custom_hooks] == ["ExactResumeHook"]
 
 
-@pytest.mark.parametrize("name", marked(MMENGINE))
+@pytest.mark.parametrize("name", marked(MAPS))
 def test_a_step_of_training(name, discs, tmp_path):
     options = REDUCED | {"data_root": str(discs)}
     config = load_config(FOLDER / f"{name}.py", options)
@@ -89,7 +92,7 @@ def test_a_step_of_training(name, discs, tmp_path):
         assert [tuple(image.shape) for image in batch["inputs"]] == [(3, 96, 96)] * 2
         logged = runner.model.train_step(batch, runner.optim_wrapper)
     losses = {key: float(value.detach()) for key, value in logged.items() if "loss" in key}
-    expected = 6 if config.default_scope == "mmdet" else 3
+    expected = 6 if config.default_scope == "mmdet" else 3 + config.flows
     assert len(losses) == expected and all(0 <= value < 100 for value in losses.values()), losses
     changed = {key for key, value in runner.model.named_parameters() if not torch.equal(value, before[key])}
     parts = {key.partition(".")[0] for key in before}

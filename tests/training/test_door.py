@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 
+from cellseg.openmmlab import threads
 from cellseg.training import door
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -63,6 +65,54 @@ def test_the_engine_gets_what_the_user_asked_for(train_tool, write_config, engin
     assert call["config"].seed == 5
     assert call["work_dir"] == tmp_path / "w" and call["files"] == ["config.py"]
     assert (call["resume"], call["pretrained"], call["amp"], call["launcher"]) == (False, weights, False, "none")
+    assert call["unsafe_load"] is False
+
+
+def test_unsafe_load_reaches_the_engine(train_tool, write_config, engine, tmp_path):
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"x")
+    code, _, err = train_tool(write_config(), "--work-dir", tmp_path / "w", "--pretrained", weights, "--unsafe-load")
+    assert (code, err) == (0, "")
+    assert engine[0]["unsafe_load"] is True
+
+
+@pytest.fixture
+def threads_kept():
+    """Puts the numbers of threads back."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    yield
+    torch.set_num_threads(before[0])
+    cv2.setNumThreads(before[1])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("engine = 'mmengine'", 6),
+        ("engine = 'mmengine'; train_dataloader = dict(num_workers=2)", 4),
+        ("engine = 'yolox'; exp = dict(data_num_workers=5)", 1),
+        ("engine = 'yolox'; exp = dict(data_num_workers='x')", 6),
+        ("engine = 'yolox'; exp = None; train_dataloader = dict(num_workers=2)", 6),
+    ],
+)
+def test_the_cores_are_shared_with_the_loaders(write_config, tmp_path, monkeypatch, threads_kept, text, expected):
+    seen = []
+    for name in ("mmengine", "yolox"):
+        monkeypatch.setattr(
+            f"cellseg.training.{name}_engine.train", lambda *args, **options: seen.append(torch.get_num_threads()) or {}
+        )
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads, "available_cores", lambda: 6)
+    door.train(write_config(text), tmp_path / "w")
+    assert seen == [expected]
+
+
+def test_a_bad_number_of_threads_changes_nothing(train_tool, write_config, engine, old_training, monkeypatch):
+    before = content(old_training)
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    result = train_tool(write_config(), "--work-dir", old_training, "--overwrite")
+    assert_refused(result, "the environment variable OMP_NUM_THREADS is 'many'; expected a number from 1 on")
+    assert content(old_training) == before and not engine
 
 
 def test_the_work_folder_is_named_after_the_config(train_tool, write_config, engine, tmp_path, monkeypatch):
@@ -121,6 +171,7 @@ def test_resume_without_a_checkpoint(train_tool, write_config, old_training):
             "--pretrained and --resume exclude each other: a resumed training has",
         ),
         (["--overwrite", "--resume"], "--overwrite and --resume exclude each other: one discards the training, the"),
+        (["--unsafe-load"], "--unsafe-load: is about the file of --pretrained; give that too, or leave it out"),
         (["--cfg-options", "seeed=3"], "tiny.py: --cfg-options seeed: the config has no 'seeed'; it has"),
         (["--cfg-options", "seed"], "--cfg-options seed: expected KEY=VALUE"),
         (

@@ -1,5 +1,6 @@
 """Training Mask R-CNN and UPerNet through tools/train.py: what it leaves, how it learns, resumes and starts."""
 
+import argparse
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from cellseg.openmmlab import load_checkpoint_file
 from cellseg.training import hooks
 from cellseg.training.config import read_config
 from cellseg.training.curves import read_curves
+from cellseg.training.testing import score_checkpoint
 
 PROJECT = Path(__file__).resolve().parents[2]
 ITERATIONS = 40
@@ -96,6 +98,14 @@ def test_says_what_it_does_in_lines(trained):
     assert lines[:-1] == (folder / "train.log").read_text().splitlines()
     assert re.fullmatch(rf"done: {re.escape(str(folder))}/best.pth \(validation score 0\.\d{{4}}\)", lines[-1])
     assert (folder.parent / "stderr").read_text() == ""
+
+
+def test_the_score_of_the_validation_can_be_repeated(trained):
+    name, folder = trained
+    result = score_checkpoint(folder / "config.py", folder / "best.pth", "val")
+    assert set(result.scores) == set(SCORES[name]) and result.images == 4
+    meta = torch.load(folder / "best.pth", weights_only=True)["meta"]
+    assert result.scores[SCORES[name][0]] == pytest.approx(meta["score"], abs=1e-6)
 
 
 def test_the_losses_fall(trained):
@@ -209,6 +219,18 @@ def test_starts_from_given_weights(trained, barely_moving, tmp_path, train_tool)
     log = (tmp_path / "w" / "train.log").read_text()
     assert log.startswith(f"{tmp_path}/start.pth: {len(weights)} of {len(final)} weights loaded; ")
     assert f"without a fitting one and random at first: {head}.weight, {head}.bias\n" in log
+
+
+def test_unsafe_load_is_about_the_given_weights(trained, barely_moving, tmp_path, train_tool):
+    name, folder = trained
+    weights = torch.load(folder / "best.pth", weights_only=True)["state_dict"]
+    torch.save({"state_dict": weights, "author": argparse.Namespace(name="x")}, tmp_path / "start.pth")
+    command = [CONFIGS[name], "--work-dir", tmp_path / "w", "--pretrained", tmp_path / "start.pth"]
+    code, _, err = train_tool(*command, *barely_moving)
+    assert code == 2 and "start.pth: refused, because it holds more than weights" in err
+    assert train_tool(*command, "--overwrite", "--unsafe-load", *barely_moving)[0] == 0
+    final = torch.load(tmp_path / "w" / "best.pth", weights_only=True)["state_dict"]
+    torch.testing.assert_close(final[next(iter(weights))], next(iter(weights.values())), rtol=1e-5, atol=1e-7)
 
 
 def test_starts_from_a_bare_backbone(trained, barely_moving, tmp_path, train_tool):

@@ -1,5 +1,6 @@
 """Training through the yolox package: what it leaves, how it resumes, what it refuses."""
 
+import argparse
 import os
 import runpy
 import socket
@@ -15,6 +16,7 @@ from cellseg.errors import CellsegError, InputError
 from cellseg.models.yolox.checkpoints import load_state, save_state
 from cellseg.models.yolox.exp import CellExp
 from cellseg.training.curves import read_curves
+from cellseg.training.testing import score_checkpoint
 from cellseg.training.yolox_engine import train
 
 write_disc_folder = runpy.run_path(str(Path(__file__).parents[1] / "models" / "disc_folder.py"))["write_disc_folder"]
@@ -86,6 +88,13 @@ def test_logs_losses_and_scores(trained):
     assert list((work_dir / "tensorboard").iterdir())
 
 
+def test_the_score_of_the_validation_can_be_repeated(trained, data_root, tmp_path):
+    result, work_dir = trained
+    config(data_root).dump(tmp_path / "config.py")
+    again = score_checkpoint(tmp_path / "config.py", work_dir / "best.pth", "val")
+    assert again.scores["bbox_ap"] == pytest.approx(result["best_score"], abs=1e-9) and again.images == 4
+
+
 def test_l1_loss_joins_when_mosaic_ends(trained):
     curve = values(trained[1], "train", "loss_l1")
     assert curve[2] == curve[4] == 0 < curve[6]
@@ -154,6 +163,17 @@ def test_pretrained_weights_are_loaded_and_the_misfits_named(trained, data_root,
     torch.testing.assert_close(final["head.stems.0.conv.weight"], weights["head.stems.0.conv.weight"])
     log = (tmp_path / "fine" / "train.log").read_text()
     assert "random at first" in log and "head.cls_preds.0.weight" in log and "head.stems" not in log
+
+
+def test_a_file_that_holds_more_than_weights_needs_the_users_word(trained, data_root, tmp_path):
+    weights = load_state(trained[1] / "best.pth")["state_dict"]
+    torch.save({"model": weights, "author": argparse.Namespace(name="x")}, tmp_path / "start.pth")
+    with pytest.raises(InputError, match=r"start\.pth: refused, because it holds more than weights.*use --unsafe-load"):
+        train(config(data_root), tmp_path / "no", pretrained=tmp_path / "start.pth")
+    settings = dict(basic_lr_per_img=1e-12, norm_momentum=1e-9)
+    train(config(data_root, **settings), tmp_path / "yes", pretrained=tmp_path / "start.pth", unsafe_load=True)
+    final = load_state(tmp_path / "yes" / "latest_ckpt.pth")["network"]
+    torch.testing.assert_close(final["head.stems.0.conv.weight"], weights["head.stems.0.conv.weight"])
 
 
 def test_without_moving_average_and_with_history(data_root, tmp_path):

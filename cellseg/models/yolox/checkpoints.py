@@ -41,18 +41,21 @@ def load_state(path: str | Path, device: str | torch.device = "cpu", unsafe: boo
     return state
 
 
-def load_fitting_weights(network: nn.Module, path: str | Path, warn: Callable[[str], None]) -> None:
+def load_fitting_weights(
+    network: nn.Module, path: str | Path, warn: Callable[[str], None], unsafe: bool = False
+) -> None:
     """Load the weights of a file that fit by name and shape.
 
     Args:
         network: receives the weights.
         path: a published ``best.pth``, a checkpoint of the ``yolox`` package, or a plain state dict.
         warn: is told which weights did not fit (the class head of a network for other classes, for example).
+        unsafe: as for ``load_state``.
 
     Raises:
         InputError: the file cannot be read, or none of its weights fits.
     """
-    state = load_state(path)
+    state = load_state(path, unsafe=unsafe)
     # Of a training state without a moving average, "network" holds the weights.
     weights = next((state[key] for key in ("state_dict", "model", "network") if key in state), state)
     own = network.state_dict()

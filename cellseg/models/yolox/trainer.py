@@ -60,6 +60,7 @@ class CellTrainer(Trainer):
             (or None); returns a ``cellseg.training.log.TrainingLog`` or its like.
         resume: continue from ``latest_ckpt.pth``.
         pretrained: weights to start from.
+        unsafe_load: load them even if their file holds more than weights.
         amp: mixed precision (CUDA only).
         local_rank: number of this process on its machine.
     """
@@ -72,6 +73,7 @@ class CellTrainer(Trainer):
         make_log: Callable[[int, int | None], Any],
         resume: bool = False,
         pretrained: Path | None = None,
+        unsafe_load: bool = False,
         amp: bool = False,
         local_rank: int = 0,
     ):
@@ -89,6 +91,7 @@ class CellTrainer(Trainer):
         self.publish = publish
         self.make_log = make_log
         self.pretrained = pretrained
+        self.unsafe_load = unsafe_load
         self.best_ap = -1.0  # below any AP: the first validation is the best so far
         self.log = None
 
@@ -115,7 +118,7 @@ class CellTrainer(Trainer):
         self.max_iter = len(self.train_loader)
         self._open_log()
         if self.pretrained is not None:
-            load_fitting_weights(model, self.pretrained, self._say)
+            load_fitting_weights(model, self.pretrained, self._say, self.unsafe_load)
         self.lr_scheduler = self.exp.get_lr_scheduler(self.exp.basic_lr_per_img * self.args.batch_size, self.max_iter)
         if self.use_model_ema:
             self.ema_model = ModelEMA(model, EMA_DECAY)
