@@ -1,7 +1,8 @@
 """Members' answers on disk, so that a tuning asks the networks once.
 
-Two tiers: raw boxes, keyed by what they depend on (member, image), and evidence, keyed by member, image, boxes and
-windows. A file is named by the hash of its key, so an answer for anything else is never taken for it.
+Three tiers: raw boxes, keyed by what they depend on (member, image), evidence, keyed by member, image, boxes and
+windows, and features, keyed by member, image and windows. A file is named by the hash of its key, so an answer for
+anything else is never taken for it.
 """
 
 import hashlib
@@ -47,6 +48,18 @@ class EvidenceCache:
 
     def _path(self, tier: str, key: str) -> Path:
         return self.folder / tier / key[:2] / f"{key}.npz"
+
+
+def image_key(image: np.ndarray) -> str:
+    """SHA-256 of the content of an image: the same pixels have the same key under any name.
+
+    Args:
+        image: uint8 ``[H, W, 3]``.
+    """
+    # Without FORMAT: trained combiners remember images by it.
+    digest = hashlib.sha256(f"{image.dtype} {image.shape}\n".encode())
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
 
 
 def hash_key(*parts: Any) -> str:

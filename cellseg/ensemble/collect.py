@@ -1,13 +1,12 @@
-"""Asking the members: boxes, fused boxes, windows, evidence."""
+"""Asking the members: boxes, fused boxes, windows, evidence; combiners last, from the evidence of the others."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cellseg.ensemble.cache import EvidenceCache, hash_key
+from cellseg.ensemble.answers import Answers
+from cellseg.ensemble.combiner import Combiner, check_combiner
 from cellseg.ensemble.evidence import ImageEvidence
 from cellseg.ensemble.fusion import FusedBoxes, fuse_boxes
 from cellseg.ensemble.options import FusionOptions
@@ -16,105 +15,34 @@ from cellseg.errors import InputError
 from cellseg.members import Member
 from cellseg.structures import CropMasks
 
-# Probabilities are rounded to whole multiples of 1 / 65535, stored or not, so that cached evidence and fresh evidence
-# are the same and take two bytes.
-_STEPS = 65535.0
 
-# Interpolation and softmax may leave 0..1 by this much.
-_ROUNDING = 1e-4
+def asked_members(members: Sequence[Member], active: Collection[str]) -> list[Member]:
+    """Those that must be asked when some vote: these, and the inputs of the combiners among them.
 
-
-class Answers:
-    """What one member says about one image; the network runs when something is asked that is not in the cache.
+    Leaving an input of a combiner out of the vote leaves the combiner its input: it is asked, with weight 0.
 
     Args:
-        member: a member of the ensemble.
-        image: uint8 ``[H, W, 3]``, RGB.
-        cache: where answers are kept; None: nowhere.
+        members: of the ensemble.
+        active: names of those that vote.
+
+    Returns:
+        Members in the order of ``members``.
+
+    Raises:
+        InputError: a combiner that votes lacks an input, or was trained with another one than is there.
     """
-
-    def __init__(self, member: Member, image: np.ndarray, cache: EvidenceCache | None = None):
-        self.member = member
-        self._image = image
-        self._cache = cache
-        self._key = hash_key(member.identity(), image) if cache else ""
-        self._state: Any = None
-
-    def boxes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes float32 ``[N, 4]`` clipped to the image, scores float32 ``[N]``, labels int64 ``[N]``, on the CPU.
-
-        Raises:
-            InputError: the member returned something else, NaN among it; names the member.
-        """
-        stored = self._cache.load("boxes", self._key) if self._cache else None
-        if stored is None:
-            boxes, scores, labels = (part.detach().cpu() for part in self.member.boxes(self._encoded()))
-            stored = {"boxes": boxes.float().numpy(), "scores": scores.float().numpy(), "labels": labels.long().numpy()}
-            if self._cache:
-                self._cache.store("boxes", self._key, stored)
-        return self._usable(*(torch.from_numpy(stored[name]) for name in ("boxes", "scores", "labels")))
-
-    def evidence(self, boxes: Tensor, labels: Tensor, windows: Tensor) -> tuple[CropMasks, Tensor]:
-        """Probabilities in the windows and confidence float32 ``[N]``, on the CPU; see ``Member.evidence``.
-
-        Raises:
-            InputError: other windows, or values outside 0..1, NaN among them; names the member.
-        """
-        image_size = self._image.shape[:2]
-        key = hash_key(self._key, boxes.numpy(), labels.numpy(), windows.numpy()) if self._cache else ""
-        stored = self._cache.load("evidence", key) if self._cache else None
-        if stored is None:
-            masks, confidence = self.member.evidence(self._encoded(), boxes, labels, windows)
-            values, confidence = self._checked(masks.to("cpu"), confidence.detach().cpu().float(), windows)
-            levels = (values * _STEPS).round_().int().numpy().astype(np.uint16)
-            stored = {"levels": levels, "confidence": confidence.numpy()}
-            if self._cache:
-                self._cache.store("evidence", key, stored)
-        values = torch.from_numpy(stored["levels"].astype(np.float32) / np.float32(_STEPS))
-        return CropMasks(windows, values, image_size), torch.from_numpy(stored["confidence"])
-
-    def _encoded(self) -> Any:
-        if self._state is None:
-            self._state = self.member.encode(self._image)
-        return self._state
-
-    def _usable(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        name, classes = self.member.name, len(self.member.class_names)
-        if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) == len(scores) == len(labels):
-            shapes = [list(part.shape) for part in (boxes, scores, labels)]
-            raise InputError(f"member {name}: expected boxes [N, 4], scores [N] and labels [N], found {shapes}")
-        if not boxes.isfinite().all():
-            raise InputError(f"member {name}: gave boxes that are not finite; check its checkpoint")
-        scores = _clamped(scores, f"member {name}: scores")
-        if ((labels < 0) | (labels >= classes)).any():
-            raise InputError(f"member {name}: gave labels outside 0..{classes - 1}")
-        height, width = self._image.shape[:2]
-        boxes = torch.minimum(boxes.clamp(min=0), torch.tensor([width, height, width, height], dtype=torch.float32))
-        there = (boxes[:, 2:] > boxes[:, :2]).all(1)
-        return boxes[there], scores[there], labels[there]
-
-    def _checked(self, masks: CropMasks, confidence: Tensor, windows: Tensor) -> tuple[Tensor, Tensor]:
-        name = f"member {self.member.name}"
-        if masks.image_size != tuple(self._image.shape[:2]) or not torch.equal(masks.windows, windows):
-            raise InputError(f"{name}: its evidence is not in the windows that were asked for")
-        if confidence.shape != (len(windows),):
-            raise InputError(
-                f"{name}: expected a confidence for each of {len(windows)} boxes, found {list(confidence.shape)}"
-            )
-        return _clamped(masks.values.float(), f"{name}: evidence"), _clamped(confidence, f"{name}: confidence")
-
-
-def _clamped(values: Tensor, name: str) -> Tensor:
-    """Values in 0..1 that rounding may have taken a little outside; anything else is refused, NaN too."""
-    if len(values):
-        low, high = (bound.item() for bound in values.aminmax())
-        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
-            raise InputError(f"{name}: expected values in 0..1, found {low:g} to {high:g}; check its checkpoint")
-    return values.clamp(0, 1)
+    wanted = set(active)
+    for member in members:
+        if isinstance(member, Combiner) and member.name in active:
+            check_combiner(member, members)
+            wanted.update(member.inputs)
+    return [member for member in members if member.name in wanted]
 
 
 def box_sources(active: Tensor, members: Sequence[Member], options: FusionOptions) -> Tensor:
     """Which members' boxes are used for each type.
+
+    A combiner has no boxes. Where nobody who votes has any, as when a combiner votes alone, its inputs propose.
 
     Args:
         active: bool ``[M, K]``, whether a member takes part in the vote for a type.
@@ -131,6 +59,10 @@ def box_sources(active: Tensor, members: Sequence[Member], options: FusionOption
     able = torch.tensor([member.proposes and weights.get(member.name, 1.0) > 0 for member in members])
     preferred = torch.tensor([options.proposers is None or member.name in options.proposers for member in members])
     capable = active & able[:, None]
+    for index, combiner in enumerate(members):
+        if isinstance(combiner, Combiner):
+            inputs = torch.tensor([member.name in combiner.inputs for member in members]) & able
+            capable = capable | (inputs[:, None] & active[index] & ~(active & able[:, None]).any(0))
     wanted = capable & preferred[:, None]
     sources = torch.where(wanted.any(0), wanted, capable)
     if not sources.any(0).all():
@@ -150,10 +82,10 @@ def collect_evidence(
     image_size: tuple[int, int],
     least_scores: Tensor | None = None,
 ) -> ImageEvidence:
-    """Fuse the boxes of the sources and ask every member about them.
+    """Fuse the boxes of the sources and ask every member about them, combiners last.
 
     Args:
-        answers: of the members that vote or propose.
+        answers: of the members that vote or propose, and of the inputs of combiners (``asked_members``).
         sources: bool ``[M, K]``, from ``box_sources``.
         options: how boxes are fused and windows made.
         image_size: (height, width).
@@ -167,12 +99,29 @@ def collect_evidence(
     if least_scores is not None:
         reachable = scores >= least_scores[labels]
         boxes, scores, labels = boxes[reachable], scores[reachable], labels[reachable]
+    return ask_members(answers, boxes, scores, labels, options, image_size)
+
+
+def ask_members(
+    answers: Sequence[Answers],
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,
+    options: FusionOptions,
+    image_size: tuple[int, int],
+) -> ImageEvidence:
+    """Ask every member about given boxes, combiners last.
+
+    Args:
+        answers: of the members, and of the inputs of combiners.
+        boxes: float32 ``[N, 4]``, the best first.
+        scores: float32 ``[N]``.
+        labels: int64 ``[N]``.
+        options: how windows are made.
+        image_size: (height, width).
+    """
     windows = enlarge_boxes(boxes, options.margin, image_size)
-    evidence, confidence = [], []
-    for member in answers:
-        masks, trust = member.evidence(boxes, labels, windows)
-        evidence.append(masks)
-        confidence.append(trust)
+    found = _ask_all(answers, boxes, labels, windows)
     return ImageEvidence(
         image_size=image_size,
         class_names=tuple(answers[0].member.class_names),
@@ -180,9 +129,23 @@ def collect_evidence(
         boxes=boxes,
         scores=scores,
         labels=labels,
-        evidence=tuple(evidence),
-        confidence=torch.stack(confidence),
+        evidence=tuple(masks for masks, _ in found),
+        confidence=torch.stack([confidence for _, confidence in found]),
     )
+
+
+def _ask_all(
+    answers: Sequence[Answers], boxes: Tensor, labels: Tensor, windows: Tensor
+) -> list[tuple[CropMasks, Tensor]]:
+    """Evidence and confidence of every member, in the order of the answers."""
+    others = {answer.member.name: answer for answer in answers if not isinstance(answer.member, Combiner)}
+    found = {name: answer.evidence(boxes, labels, windows) for name, answer in others.items()}
+    return [
+        found[answer.member.name]
+        if answer.member.name in found
+        else answer.combined(boxes, labels, windows, found, others)
+        for answer in answers
+    ]
 
 
 def fuse_sources(answers: Sequence[Answers], sources: Tensor, options: FusionOptions) -> FusedBoxes:

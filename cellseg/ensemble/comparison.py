@@ -3,28 +3,29 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from cellseg.datasets.folder import DataFolder
 from cellseg.datasets.records import ImageRecord
+from cellseg.ensemble.answers import Answers
 from cellseg.ensemble.cache import EvidenceCache
-from cellseg.ensemble.collect import Answers, box_sources, collect_evidence
+from cellseg.ensemble.comparison_file import MATCHING
+from cellseg.ensemble.comparison_pictures import draw_examples
+from cellseg.ensemble.comparison_rows import RowPlan, RowPredictor, plan_rows
+from cellseg.ensemble.comparison_uncertainty import UncertaintyCheck, check_uncertainty
 from cellseg.ensemble.config import EnsembleConfig
+from cellseg.ensemble.matching import MatchOptions
 from cellseg.ensemble.pipeline import check_members
-from cellseg.ensemble.resolve import resolve
-from cellseg.ensemble.settings import EnsembleSettings
+from cellseg.ensemble.provenance import describe_members, versions
 from cellseg.errors import InputError
+from cellseg.io.files import file_hash
 from cellseg.io.images import read_image, to_rgb
-from cellseg.members import Member
-from cellseg.metrics import competition_map
+from cellseg.metrics import ImageResult, evaluate_image, summarize, summarize_types
 from cellseg.metrics.bootstrap import paired_difference
-from cellseg.structures import CropMasks
-from cellseg.visualization import draw_comparison, draw_sheet
-
-ENSEMBLE = "ensemble"
+from cellseg.structures import Instances
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,15 @@ class Row:
     """One line of the comparison.
 
     Attributes:
-        name: of the member, or ``ensemble``.
+        name: of the member or variant, or ``ensemble``.
+        kind: ``member``, ``variant``, ``vote``, ``matching`` or ``ensemble``.
         map: competition mAP over all images.
-        ap50: AP at IoU 0.50.
+        ap50, ap75: precision at IoU 0.50 and 0.75.
         per_type: competition mAP by cell type.
+        mean_matched_iou: mean IoU of the cells that are matched at IoU > 0.5; None where none is.
+        errors: how often each kind of error occurs, see ``cellseg.metrics.error_kinds``.
         per_image: competition mAP of each image.
+        per_image_ap50, per_image_ap75: its precision at these thresholds.
         difference: mAP of the ensemble minus this row's; None for the ensemble.
         interval: 95% interval of the difference, paired by image and drawn by group; None for the ensemble, and where
             all images are of one group.
@@ -44,10 +49,16 @@ class Row:
     """
 
     name: str
+    kind: str
     map: float
     ap50: float
+    ap75: float
     per_type: Mapping[str, float]
+    mean_matched_iou: float | None
+    errors: Mapping[str, Mapping[str, int]]
     per_image: tuple[float, ...]
+    per_image_ap50: tuple[float, ...]
+    per_image_ap75: tuple[float, ...]
     difference: float | None = None
     interval: tuple[float, float] | None = None
     validation: float | None = None
@@ -55,20 +66,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows of the members, then of the ensemble, on the images of one split.
+    """Rows of the members and variants, then of the ensemble, on the images of one split.
 
     Attributes:
-        rows: as the config orders the members; the ensemble last.
+        rows: as ``plan_rows`` orders them; the ensemble last.
         images: names of the images, in the order of ``Row.per_image``.
+        groups, cell_types: of each image.
         split: which split of the data folder.
+        uncertainty: whether the ensemble's cells are as good as their uncertainty says; None where it has none.
         sheet: uint8 ``[.., .., 3]``, for each cell type the image on which the ensemble did middling well: the image,
             and true and found cells on it.
+        provenance: versions, and hashes of weights file and members.
     """
 
     rows: tuple[Row, ...]
     images: tuple[str, ...]
+    groups: tuple[str, ...]
+    cell_types: tuple[str, ...]
     split: str
+    uncertainty: UncertaintyCheck | None
     sheet: np.ndarray
+    provenance: Mapping[str, Any]
 
     @property
     def ensemble(self) -> Row:
@@ -77,15 +95,22 @@ class Comparison:
 
 
 def compare_members(
-    config: EnsembleConfig, weights: str | Path, split: str = "test", cache: EvidenceCache | None = None
+    config: EnsembleConfig,
+    weights: str | Path,
+    split: str = "test",
+    cache: EvidenceCache | None = None,
+    votes: Sequence[str] = (),
+    device: str | None = None,
 ) -> Comparison:
-    """Score the tuned ensemble, and each member alone with what was tuned for it alone, on images held out from both.
+    """Score the tuned ensemble, each member alone with what was tuned for it alone, and variants of the ensemble.
 
     Args:
         config: the ensemble.
         weights: the ``weights.json`` that ``tools/tune_ensemble.py`` wrote for it.
         split: images to score, not those of the tuning.
         cache: where the members' answers are kept.
+        votes: vote schemes that get a row each.
+        device: for all members, over what the config says.
 
     Raises:
         InputError: the split is the one that was tuned on, or files do not fit each other.
@@ -95,84 +120,76 @@ def compare_members(
     tuned = provenance.get("data", {})
     if tuned.get("split") == split and tuned.get("fold") == config.fold:
         raise InputError(f"--split {split}: the weights were tuned on it; score them on images that tuning did not see")
-    members = config.build()
+    members = config.build(device=device)
     check_members(members)
     records = folder.load_split(config.fold, split)
-    # A member without boxes of its own makes no instances alone.
-    rows = {member.name: settings.only([member.name]) for member in members if member.proposes} | {ENSEMBLE: settings}
-    found = _predict_rows(members, rows, config, folder, records, cache)
-    known = provenance.get("scores", {})
-    validation = {name: known.get(name, {}).get("after") for name in rows}
-    return _summarise(found, records, validation, split, folder)
-
-
-def _predict_rows(
-    members: Sequence[Member],
-    rows: Mapping[str, EnsembleSettings],
-    config: EnsembleConfig,
-    folder: DataFolder,
-    records: Sequence[ImageRecord],
-    cache: EvidenceCache | None,
-) -> dict[str, list[CropMasks]]:
-    """Masks of every row on every image; each member looks at an image once for all rows."""
-    found: dict[str, list[CropMasks]] = {name: [] for name in rows}
+    plans = plan_rows(members, settings, votes, config.combine)
+    predictor = RowPredictor(plans, members, config.fusion, settings.matching or MatchOptions())
+    found: dict[str, list[Instances]] = {plan.name: [] for plan in plans}
     for record in tqdm(records, desc="compare", unit="image", disable=None):
         image = to_rgb(read_image(folder.image_path(record.file_name)))
-        answers = {member.name: Answers(member, image, cache) for member in members}
-        for name, settings in rows.items():
-            asked = [member for member in members if (settings.weight_table([member.name]) > 0).any()]
-            table = settings.weight_table([member.name for member in asked]) > 0
-            sources = box_sources(table, asked, config.fusion)
-            with torch.inference_mode():
-                evidence = collect_evidence(
-                    [answers[member.name] for member in asked], sources, config.fusion, image.shape[:2]
-                )
-                found[name].append(resolve(evidence, settings).masks)
-    return found
+        rows = predictor.predict(image.shape[:2], lambda member, image=image: Answers(member, image, cache))
+        for name, instances in rows.items():
+            found[name].append(instances)
+    results = {
+        name: [
+            evaluate_image(record.key, instances.masks, record.masks, record.cell_type)
+            for instances, record in zip(own, records, strict=True)
+        ]
+        for name, own in found.items()
+    }
+    best = found[plans[-1].name]
+    return Comparison(
+        rows=_make_rows(plans, results, [record.group for record in records], provenance.get("scores", {})),
+        images=tuple(record.key for record in records),
+        groups=tuple(record.group for record in records),
+        cell_types=tuple(record.cell_type for record in records),
+        split=split,
+        uncertainty=check_uncertainty(best, [record.masks for record in records]),
+        sheet=_draw(folder, records, best, results[plans[-1].name]),
+        provenance={
+            "weights": file_hash(weights),
+            "members": describe_members(members),
+            "fold": config.fold,
+            "versions": versions(),
+        },
+    )
 
 
-def _summarise(
-    found: Mapping[str, Sequence[CropMasks]],
-    records: Sequence[ImageRecord],
-    validation: Mapping[str, float | None],
-    split: str,
-    folder: DataFolder,
-) -> Comparison:
-    truths = [record.masks for record in records]
-    scores = {name: competition_map(list(masks), truths) for name, masks in found.items()}
-    groups = [record.group for record in records]
-    best = [float(value) for value in scores[ENSEMBLE].per_image]
+def _make_rows(
+    plans: Sequence[RowPlan],
+    results: Mapping[str, Sequence[ImageResult]],
+    groups: Sequence[str],
+    tuned: Mapping[str, Any],
+) -> tuple[Row, ...]:
+    best = [result.score.map for result in results[plans[-1].name]]
     rows = []
-    for name, score in scores.items():
-        own = [float(value) for value in score.per_image]
-        per_type = {
-            kind: _mean([value for value, record in zip(own, records, strict=True) if record.cell_type == kind])
-            for kind in sorted({record.cell_type for record in records})
-        }
+    for plan in plans:
+        own = results[plan.name]
+        summary = summarize(own)
+        per_image = [result.score.map for result in own]
         difference = interval = None
-        if name != ENSEMBLE:
-            difference, interval = _compare(best, own, groups)
+        if plan is not plans[-1]:
+            difference, interval = _compare(best, per_image, groups)
         rows.append(
-            Row(name, score.map, float(score.ap[0.5]), per_type, tuple(own), difference, interval, validation[name])
+            Row(
+                name=plan.name,
+                kind=plan.kind,
+                map=summary.score.map,
+                ap50=summary.score.ap[0.5],
+                ap75=summary.score.ap[0.75],
+                per_type={name: part.score.map for name, part in summarize_types(own).items()},
+                mean_matched_iou=summary.quality.mean_matched_iou,
+                errors=summary.errors,
+                per_image=tuple(per_image),
+                per_image_ap50=tuple(result.score.ap[0.5] for result in own),
+                per_image_ap75=tuple(result.score.ap[0.75] for result in own),
+                difference=difference,
+                interval=interval,
+                validation=tuned.get(MATCHING if plan.settings is None else plan.name, {}).get("after"),
+            )
         )
-    sheet = _example_sheet(folder, records, found[ENSEMBLE], best)
-    return Comparison(tuple(rows), tuple(record.key for record in records), split, sheet)
-
-
-def _example_sheet(
-    folder: DataFolder, records: Sequence[ImageRecord], found: Sequence[CropMasks], scores: Sequence[float]
-) -> np.ndarray:
-    """For each cell type the image with the median score: as it is, and with true and found cells."""
-    pictures, titles = [], []
-    for kind in sorted({record.cell_type for record in records}):
-        own = sorted(
-            (index for index, record in enumerate(records) if record.cell_type == kind), key=lambda i: (scores[i], i)
-        )
-        index = own[len(own) // 2]
-        image = to_rgb(read_image(folder.image_path(records[index].file_name)))
-        pictures += [image, draw_comparison(image, records[index].masks, found[index])]
-        titles += [records[index].key, f"ensemble, mAP {scores[index]:.2f}"]
-    return draw_sheet(pictures, [None] * len(pictures), titles, columns=2, tile=512)
+    return tuple(rows)
 
 
 def _compare(
@@ -180,45 +197,13 @@ def _compare(
 ) -> tuple[float, tuple[float, float] | None]:
     """Mean difference, and its interval where there are groups to draw from."""
     if len(set(groups)) < 2:
-        return _mean(best) - _mean(own), None
+        return float(np.mean(best) - np.mean(own)), None
     difference, low, high = paired_difference(best, own, groups)
     return difference, (low, high)
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def comparison_table(comparison: Comparison) -> str:
-    """The comparison as a Markdown table."""
-    types = list(comparison.ensemble.per_type)
-    header = ["", "mAP", "AP50", *types, "ensemble minus this [95% interval]"]
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for row in comparison.rows:
-        gain = "" if row.difference is None else f"{row.difference:+.3f}"
-        if row.interval is not None:
-            gain += f" [{row.interval[0]:+.3f}, {row.interval[1]:+.3f}]"
-        values = [row.name, f"{row.map:.3f}", f"{row.ap50:.3f}", *(f"{row.per_type[kind]:.3f}" for kind in types), gain]
-        lines.append("| " + " | ".join(values) + " |")
-    return "\n".join(lines)
-
-
-def comparison_json(comparison: Comparison) -> dict:
-    """The comparison as plain values."""
-    return {
-        "split": comparison.split,
-        "images": list(comparison.images),
-        "rows": [
-            {
-                "name": row.name,
-                "map": row.map,
-                "ap50": row.ap50,
-                "per_type": dict(row.per_type),
-                "per_image": list(row.per_image),
-                "difference": row.difference,
-                "interval": None if row.interval is None else list(row.interval),
-                "validation": row.validation,
-            }
-            for row in comparison.rows
-        ],
-    }
+def _draw(
+    folder: DataFolder, records: Sequence[ImageRecord], found: Sequence[Instances], results: Sequence[ImageResult]
+) -> np.ndarray:
+    masks = [instances.masks for instances in found]
+    return draw_examples(folder, records, masks, [result.score.map for result in results])

@@ -1,6 +1,7 @@
 """Competition mAP of settings on collected evidence, as fast as a search needs it."""
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from torch import Tensor
 from cellseg.ensemble.evidence import ImageEvidence, stack_evidence
 from cellseg.ensemble.resolve import Candidates, cast_votes, make_candidates, settle_pixels
 from cellseg.ensemble.settings import EnsembleSettings
-from cellseg.ensemble.suppression import mask_overlaps, suppress_masks
-from cellseg.metrics import shared_pixels
+from cellseg.ensemble.suppression import suppress_masks
+from cellseg.ensemble.window_overlaps import TruthPixels, WindowPairs
 from cellseg.metrics.competition import precision
 from cellseg.metrics.matching import TWENTIETHS
 from cellseg.structures import CropMasks
@@ -21,6 +22,10 @@ from cellseg.structures import CropMasks
 # Images settled in one pass: enough to drown the cost of a call, few enough for memory.
 _MAX_INSTANCES = 2000
 _MAX_PIXELS = 1 << 23
+
+
+# Rows, columns and IoU, as ``mask_overlaps`` returns them.
+Overlaps = tuple[Tensor, Tensor, Tensor]
 
 
 class Evaluator:
@@ -64,17 +69,19 @@ class _Batch:
             for truth, top in zip(truths, self._tops[:-1], strict=True)
         ]
         values = torch.cat([truth.values for truth in truths])
-        self._truth = CropMasks(torch.cat(windows), values, self._evidence.image_size)
-        self._truth_areas = self._truth.areas().numpy()
+        truth = CropMasks(torch.cat(windows), values, self._evidence.image_size)
+        self._windows = self._evidence.evidence[0].windows
+        self._pairs, self._truth = WindowPairs(self._windows), TruthPixels(self._windows, truth)
+        self._truth_areas = truth.areas().numpy()
         self._count = len(truths)
         self._truth_image = np.repeat(np.arange(len(truths)), [len(truth) for truth in truths])
         self._votes: dict[Hashable, CropMasks] = {}
         self._cuts: dict[Hashable, _Cut] = {}
 
     def score(self, settings: EnsembleSettings) -> Tensor:
-        masks = self._resolve(settings)
+        masks, places = self._resolve(settings)
         image = (torch.searchsorted(self._tops, masks.windows[:, 1].contiguous(), right=True) - 1).numpy()
-        rows, columns, shared = (part.numpy() for part in shared_pixels(masks, self._truth))
+        rows, columns, shared = (part.numpy() for part in self._truth.shared(masks, places))
         union = masks.areas().numpy()[rows] + self._truth_areas[columns] - shared
         predicted = np.bincount(image, minlength=self._count)
         true = np.bincount(self._truth_image, minlength=self._count)
@@ -86,34 +93,52 @@ class _Batch:
         counts = [matched, torch.from_numpy(predicted)[:, None] - matched, torch.from_numpy(true)[:, None] - matched]
         return precision(torch.stack(counts, dim=2)).mean(dim=1)
 
-    def _resolve(self, settings: EnsembleSettings) -> CropMasks:
-        """The masks of ``resolve``, from kept stages where only later ones changed."""
+    def _resolve(self, settings: EnsembleSettings) -> tuple[CropMasks, Tensor]:
+        """The masks of ``resolve``, from kept stages where only later ones changed, and the box of each."""
         cut = self._cut(settings)
         candidates = cut.candidates
         labels = candidates.labels
         chosen = candidates.scores >= settings.by_label("score_threshold", labels)
-        overlaps = cut.overlaps(chosen)
-        kept = suppress_masks(candidates.scores, *overlaps, settings.by_label("nms_iou", labels), chosen=chosen)
-        return settle_pixels(candidates[kept], settings)[0]
+        thresholds = settings.by_label("nms_iou", labels)
+        kept = candidates[suppress_masks(candidates.scores, *cut.overlaps, thresholds, chosen=chosen)]
+        masks, index = settle_pixels(kept, settings)
+        return masks, kept.places[index]
 
     def _cut(self, settings: EnsembleSettings) -> "_Cut":
         by_class = settings.by_class()
         # A score is never higher than that of its box, and boxes are sorted by theirs: only the first ones matter.
         reachable = int((self._evidence.scores >= min(one.score_threshold for one in by_class)).sum())
-        key = tuple((tuple(one.normalized().items()), one.exponent, one.mask_threshold) for one in by_class)
+        key = (_vote_key(settings), tuple(one.mask_threshold for one in by_class))
         if key not in self._cuts or self._cuts[key].boxes < reachable:
             evidence = self._evidence.first(reachable)
-            made = make_candidates(self._vote(evidence, settings), evidence, settings)
-            self._cuts = _recent(self._cuts, key, _Cut(made, reachable))
+            votes = self._vote(evidence, settings)
+            made = make_candidates(votes, evidence, settings)
+            values = votes.threshold(settings.by_label("mask_threshold", evidence.labels)).values
+            self._cuts = _recent(self._cuts, key, _Cut(made, reachable, self._overlaps(made, values, reachable)))
         return self._cuts[key]
 
+    def _overlaps(self, candidates: Candidates, values: Tensor, boxes: int) -> Overlaps:
+        """What ``mask_overlaps`` finds, from the masks in the windows of the first boxes."""
+        number = torch.full((boxes,), -1)
+        number[candidates.places] = torch.arange(len(candidates.places))
+        first, second, shared = self._pairs.shared(values, boxes)
+        first, second, areas = number[first], number[second], candidates.masks.areas()
+        iou = shared.double() / (areas[first] + areas[second] - shared)
+        return torch.cat([first, second]), torch.cat([second, first]), torch.cat([iou, iou])
+
     def _vote(self, evidence: ImageEvidence, settings: EnsembleSettings) -> CropMasks:
-        key = tuple((tuple(one.normalized().items()), one.exponent) for one in settings.by_class())
+        key = _vote_key(settings)
         if key not in self._votes or len(self._votes[key]) < len(evidence):
             self._votes = _recent(self._votes, key, cast_votes(evidence, settings))
         votes = self._votes[key]
-        windows = evidence.evidence[0].windows
-        return CropMasks(windows, votes.values[: len(evidence.evidence[0].values)], votes.image_size)
+        part = evidence.evidence[0]
+        return CropMasks(part.windows, votes.values[: len(part.values)], votes.image_size)
+
+
+def _vote_key(settings: EnsembleSettings) -> Hashable:
+    """All that votes depend on."""
+    by_class = tuple((tuple(one.normalized().items()), one.exponent) for one in settings.by_class())
+    return settings.vote, tuple(sorted(settings.calibration.items(), key=lambda item: item[0])), by_class
 
 
 def matched_rows(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -130,22 +155,13 @@ def matched_rows(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.concatenate([rows[alone], row_ids[partners >= 0]])
 
 
+@dataclass(frozen=True)
 class _Cut:
-    """Candidates of the first boxes, with the overlaps of those that were asked for so far."""
+    """Candidates of the first boxes, how many these are, and the candidates' overlaps."""
 
-    def __init__(self, candidates: Candidates, boxes: int):
-        self.candidates = candidates
-        self.boxes = boxes
-        self._known: Tensor | None = None
-        self._overlaps: tuple[Tensor, Tensor, Tensor] | None = None
-
-    def overlaps(self, chosen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Overlaps among (at least) the chosen candidates, in terms of all."""
-        if self._overlaps is None or not self._known[chosen].all():
-            index = chosen.nonzero()[:, 0]
-            rows, columns, iou = mask_overlaps(self.candidates.masks[index])
-            self._known, self._overlaps = chosen, (index[rows], index[columns], iou)
-        return self._overlaps
+    candidates: Candidates
+    boxes: int
+    overlaps: Overlaps
 
 
 def _recent(entries: dict[Hashable, Any], key: Hashable, value: Any) -> dict[Hashable, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from cellseg.errors import InputError
 from cellseg.structures import CropMasks
 
 
@@ -22,6 +23,9 @@ class ImageEvidence:
         labels: int64 ``[N]``.
         evidence: of each member, float32 probabilities ``[N]`` in the same windows.
         confidence: float32 ``[M, N]``, of each member for each box, 0..1.
+
+    Raises:
+        InputError: parts that do not belong to the same boxes or members.
     """
 
     image_size: tuple[int, int]
@@ -32,6 +36,20 @@ class ImageEvidence:
     labels: Tensor
     evidence: tuple[CropMasks, ...]
     confidence: Tensor
+
+    def __post_init__(self) -> None:
+        count, members = len(self.boxes), len(self.members)
+        found = [list(part.shape) for part in (self.boxes, self.scores, self.labels, self.confidence)]
+        expected = [[count, 4], [count], [count], [members, count]]
+        if found != expected:
+            raise InputError(
+                f"evidence: boxes, scores, labels, confidence should have shapes {expected}, found {found}"
+            )
+        if len(self.evidence) != members:
+            raise InputError(f"evidence: expected that of {members} members, found {len(self.evidence)}")
+        for name, masks in zip(self.members, self.evidence, strict=True):
+            if len(masks) != count or not torch.equal(masks.windows, self.evidence[0].windows):
+                raise InputError(f"evidence: that of {name} is not in the windows of {self.members[0]}")
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -62,8 +80,17 @@ def stack_evidence(images: Sequence[ImageEvidence]) -> tuple[ImageEvidence, Tens
     Returns:
         The evidence of the tall image, the boxes of all images sorted by score (equal ones in order of the images), and
         the first row of each image in it and one after the last, int64 ``[I + 1]``.
+
+    Raises:
+        InputError: an image with other members or cell types than the first.
     """
     first = images[0]
+    for image in images:
+        if (image.members, image.class_names) != (first.members, first.class_names):
+            raise InputError(
+                f"evidence of different ensembles: members {', '.join(first.members)} for the types "
+                f"{', '.join(first.class_names)}, and {', '.join(image.members)} for {', '.join(image.class_names)}"
+            )
     tops = torch.tensor([0] + [image.image_size[0] for image in images]).cumsum(0)
     size = (int(tops[-1]), max(image.image_size[1] for image in images))
     order = torch.cat([image.scores for image in images]).sort(descending=True, stable=True).indices

@@ -19,7 +19,7 @@ from cellseg.structures import CropMasks, Instances
 from cellseg.visualization.overlays import draw_outlines
 
 RUN_FILE = "run.json"
-INSTANCE_COLUMNS = ("id", "cell", "type", "score", "area_px", "x0", "y0", "x1", "y1")
+INSTANCE_COLUMNS = ("id", "cell", "type", "score", "uncertainty", "area_px", "x0", "y0", "x1", "y1")
 
 
 def _write_labels(folder: Path, key: str, instances: Instances, image: np.ndarray) -> None:
@@ -245,7 +245,10 @@ def _instance_rows(key: str, instances: Instances) -> list[tuple[Any, ...]]:
     areas = instances.masks.areas().tolist()
     boxes = instances.boxes.int().tolist()
     scores, labels = instances.scores.tolist(), instances.labels.tolist()
+    unsure = [""] * len(scores)
+    if instances.uncertainty is not None:
+        unsure = [f"{value:.6f}" for value in instances.uncertainty.tolist()]
     return [
-        (key, index + 1, instances.class_names[label], f"{score:.6f}", area, *box)
-        for index, (label, score, area, box) in enumerate(zip(labels, scores, areas, boxes, strict=True))
+        (key, index + 1, instances.class_names[label], f"{score:.6f}", doubt, area, *box)
+        for index, (label, score, doubt, area, box) in enumerate(zip(labels, scores, unsure, areas, boxes, strict=True))
     ]

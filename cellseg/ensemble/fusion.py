@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -169,12 +168,13 @@ def _keep_leaders(ranked: _Ranked, threshold: float) -> FusedBoxes:
 
 
 def _decay_scores(ranked: _Ranked, threshold: float, sigma: float | None, min_score: float) -> FusedBoxes:
-    """Soft-NMS: one box after another by its nature, each touching only the boxes that it overlaps."""
+    """Soft-NMS; only boxes that overlap touch each other."""
     first, second, iou = overlapping_pairs(ranked.boxes, ranked.boxes, 0.0)
     usable = (first != second) & (ranked.groups[first] == ranked.groups[second])
     first, second, iou = first[usable], second[usable], iou[usable]
     factor = torch.exp(-iou.square() / sigma) if sigma is not None else torch.where(iou > threshold, 1 - iou, 1.0)
-    scores = _decayed(ranked.scores / ranked.weights.max(), first, second, factor)
+    touched = factor < 1
+    scores = _decayed(ranked.scores / ranked.weights.max(), first[touched], second[touched], factor[touched])
     kept = (scores > min_score).nonzero()[:, 0]
     # There are no clusters: what a member thought of a cell is its best score among the boxes close to it.
     close = iou > threshold
@@ -187,19 +187,31 @@ def _decay_scores(ranked: _Ranked, threshold: float, sigma: float | None, min_sc
 
 
 def _decayed(scores: Tensor, first: Tensor, second: Tensor, factor: Tensor) -> Tensor:
-    order = first.argsort(stable=True)
-    neighbours, factors = second[order].cpu().numpy(), factor[order].cpu().numpy()
-    starts = np.searchsorted(first[order].cpu().numpy(), np.arange(len(scores) + 1))
-    values = scores.cpu().numpy().copy()
-    waiting = values.copy()  # -1 once a box had its turn
-    for _ in range(len(values)):
-        best = int(waiting.argmax())
-        waiting[best] = -1.0
-        part = slice(starts[best], starts[best + 1])
-        touched = neighbours[part][waiting[neighbours[part]] >= 0]
-        values[touched] *= factors[part][waiting[neighbours[part]] >= 0]
-        waiting[touched] = values[touched]
-    return torch.from_numpy(values).to(scores.device)
+    """Scores after every box, the best of those that wait, multiplied those of its waiting neighbours.
+
+    Scores only fall, and only by better neighbours. So a box that is better than all its waiting neighbours has its
+    turn before any of them, whatever the others do, and all such boxes can have it at once.
+
+    Args:
+        scores: float64 ``[K]``; equal ones take turns in this order.
+        first: int64 ``[P]``, one box of each pair of neighbours; every pair is there both ways round.
+        second: int64 ``[P]``, the other.
+        factor: float64 ``[P]`` in 0..1.
+
+    Returns:
+        float64 ``[K]``.
+    """
+    values = scores.clone()
+    while len(first):
+        own, others = values[first], values[second]
+        ahead = (others > own) | ((others == own) & (second < first))
+        waits = torch.zeros_like(values, dtype=torch.bool)
+        waits[first[ahead]] = True
+        turn = ~waits[first]
+        values.scatter_reduce_(0, second[turn], factor[turn], "prod")
+        left = waits[first] & waits[second]
+        first, second, factor = first[left], second[left], factor[left]
+    return values
 
 
 def _member_confidence(ranked: _Ranked, clusters: Clusters) -> Tensor:

@@ -19,6 +19,8 @@ def check_boxes(boxes: Tensor, scores: Tensor, labels: Tensor, members: Tensor, 
     for name, values in (("scores", scores), ("labels", labels), ("members", members)):
         if list(values.shape) != [len(boxes)]:
             raise InputError(f"fuse_boxes: {name} should have shape [{len(boxes)}], found {list(values.shape)}")
+        if values.device != boxes.device:
+            raise InputError(f"fuse_boxes: {name} should be on {boxes.device} like the boxes, found {values.device}")
         if name != "scores" and values.is_floating_point():
             raise InputError(f"fuse_boxes: {name} should be whole numbers, found {values.dtype}")
     bad = ~(boxes.isfinite().all(1) & (boxes[:, 2:] >= boxes[:, :2]).all(1))

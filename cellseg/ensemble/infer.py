@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from cellseg.ensemble.combination import COMBINATIONS
 from cellseg.ensemble.config import EnsembleConfig
 from cellseg.ensemble.folder_run import FolderRun, RunReport
 from cellseg.ensemble.inputs import find_inputs
@@ -54,8 +54,8 @@ def infer_folder(
     else:
         settings, provenance = config.load_settings(weights, class_names)
         _note_other_members(weights, provenance.get("members"), identities)
-    settings = replace(settings.only(members or config.names), alone={})
-    ensemble = Ensemble(built, settings, config.fusion)
+    settings = COMBINATIONS[config.combine].relevant(settings, members or config.names)
+    ensemble = Ensemble(built, settings, config.fusion, combine=config.combine)
     devices = sorted({torch.device(device or spec.get("device", "cpu")).type for spec in config.members})
     run = FolderRun(
         out,
@@ -63,6 +63,7 @@ def infer_folder(
             "tool": "ensemble_infer",
             "versions": versions(),
             "members": identities,
+            "combine": config.combine,
             "fusion": config.fusion.to_dict(),
             "settings": settings.to_dict(),
             "device": "+".join(devices),

@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from cellseg.ensemble.cache import EvidenceCache
-from cellseg.ensemble.collect import Answers, box_sources, collect_evidence
+from cellseg.ensemble.combination import COMBINATIONS, Vote
 from cellseg.ensemble.evidence import ImageEvidence
 from cellseg.ensemble.options import FusionOptions
 from cellseg.ensemble.resolve import resolve
@@ -17,16 +16,18 @@ from cellseg.structures import Instances
 
 
 class Ensemble:
-    """Several members that vote.
+    """Several members, and how they are combined.
 
     Args:
         members: with different names and the same cell types.
         settings: weights and thresholds; None: equal weights.
         fusion: how boxes are fused; None: the default.
         cache: where the members' answers are kept; None: nowhere.
+        combine: a key of ``COMBINATIONS``: ``vote``, boxes are fused and every member answers for the same boxes; or
+            ``match``, every member works alone and finished instances are matched.
 
     Raises:
-        InputError: members that do not fit together or to the settings, or nobody proposes boxes.
+        InputError: members that do not fit together, to the settings or to the way they are combined.
     """
 
     def __init__(
@@ -35,24 +36,19 @@ class Ensemble:
         settings: EnsembleSettings | None = None,
         fusion: FusionOptions | None = None,
         cache: EvidenceCache | None = None,
+        combine: str = "vote",
     ):
         check_members(members)
+        if combine not in COMBINATIONS:
+            raise InputError(f"combine: {combine!r} is none of {', '.join(COMBINATIONS)}")
         self.members = tuple(members)
         self.class_names = tuple(members[0].class_names)
-        names = tuple(member.name for member in members)
-        self.settings = settings or uniform_settings(names, self.class_names)
+        self.settings = settings or uniform_settings([member.name for member in members], self.class_names)
         self.fusion = fusion or FusionOptions()
         self.cache = cache
         if self.settings.class_names != self.class_names:
             raise InputError(f"settings are for the types {self.settings.class_names}, members for {self.class_names}")
-        active = self.settings.weight_table() > 0
-        used = [name for name, row in zip(self.settings.members, active, strict=True) if row.any()]
-        missing = [name for name in used if name not in names]
-        if missing:
-            raise InputError(f"the settings give a weight to {', '.join(missing)}, and no such member is there")
-        # A member that never votes is never asked: it costs nothing.
-        self._asked = [member for member in members if member.name in used]
-        self._sources = box_sources(self.settings.weight_table(used) > 0, self._asked, self.fusion)
+        self._combination = COMBINATIONS[combine](self.members, self.settings, self.fusion, cache)
 
     def collect(self, image: np.ndarray) -> ImageEvidence:
         """Boxes, and evidence of the members that vote.
@@ -64,13 +60,11 @@ class Ensemble:
             image: uint8 ``[H, W, 3]``, RGB.
 
         Raises:
-            InputError: another kind of image, or a member gave something that cannot be used.
+            InputError: another kind of image, a member gave something that cannot be used, or the members do not vote.
         """
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise InputError(f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-        answers = [Answers(member, image, self.cache) for member in self._asked]
-        least = torch.tensor([settings.score_threshold for settings in self.settings.by_class()])
-        return collect_evidence(answers, self._sources, self.fusion, image.shape[:2], least)
+        if not isinstance(self._combination, Vote):
+            raise InputError("members whose finished instances are matched have no evidence in common; they must vote")
+        return self._combination.collect(image)
 
     def resolve(self, evidence: ImageEvidence, settings: EnsembleSettings | None = None) -> Instances:
         """Instances from evidence, with the ensemble's settings or others; see ``cellseg.ensemble.resolve``."""
@@ -78,8 +72,7 @@ class Ensemble:
 
     def predict(self, image: np.ndarray) -> Instances:
         """Instances of an image uint8 ``[H, W, 3]`` (RGB): without overlaps, the highest score first."""
-        with torch.inference_mode():
-            return self.resolve(self.collect(image))
+        return self._combination.predict(image)
 
 
 def check_members(members: Sequence[Member]) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from cellseg.ensemble.claims import claim_pixels
@@ -9,8 +10,8 @@ from cellseg.ensemble.cleaning import clean
 from cellseg.ensemble.evidence import ImageEvidence
 from cellseg.ensemble.settings import EnsembleSettings
 from cellseg.ensemble.suppression import mask_overlaps, suppress_masks
-from cellseg.ensemble.voting import vote
-from cellseg.errors import InputError
+from cellseg.ensemble.uncertainty import disagreement
+from cellseg.ensemble.voting import vote, voting_numbers
 from cellseg.structures import CropMasks, Instances
 
 
@@ -23,15 +24,18 @@ class Candidates:
         masks: bool, in the same windows.
         scores: float32 ``[N]``, box score x mean vote over the mask; 0 for an empty mask.
         labels: int64 ``[N]``.
+        places: int64 ``[N]``, which box of the evidence each comes from.
     """
 
     votes: CropMasks
     masks: CropMasks
     scores: Tensor
     labels: Tensor
+    places: Tensor
 
     def __getitem__(self, index: Tensor) -> "Candidates":
-        return Candidates(self.votes[index], self.masks[index], self.scores[index], self.labels[index])
+        parts = (self.votes, self.masks, self.scores, self.labels, self.places)
+        return Candidates(*(part[index] for part in parts))
 
 
 def resolve(evidence: ImageEvidence, settings: EnsembleSettings) -> Instances:
@@ -41,7 +45,7 @@ def resolve(evidence: ImageEvidence, settings: EnsembleSettings) -> Instances:
     mask NMS; contested pixels claimed; masks cleaned; those below the type's least area dropped; boxes from masks.
 
     Returns:
-        Instances without overlaps, the highest score first.
+        Instances without overlaps, the highest score first; their uncertainty is what ``disagreement`` says.
 
     Raises:
         InputError: the evidence lacks a member that has a weight, or its cell types are others.
@@ -60,22 +64,13 @@ def resolve(evidence: ImageEvidence, settings: EnsembleSettings) -> Instances:
         masks=masks,
         image_size=evidence.image_size,
         class_names=evidence.class_names,
+        uncertainty=disagreement(evidence, settings, candidates.places[kept]),
     )
 
 
 def cast_votes(evidence: ImageEvidence, settings: EnsembleSettings) -> CropMasks:
     """The vote on all boxes of the evidence; float32 in its windows."""
-    if evidence.class_names != settings.class_names:
-        raise InputError(f"evidence is for the types {evidence.class_names}, settings for {settings.class_names}")
-    weights = settings.weight_table()
-    absent = [
-        name for name, row in zip(settings.members, weights, strict=True) if row.any() and name not in evidence.members
-    ]
-    if absent:
-        raise InputError(f"the evidence lacks {', '.join(absent)}, which the settings give a weight")
-    weights = settings.weight_table(evidence.members)[:, evidence.labels]
-    exponent = settings.by_label("exponent", evidence.labels)
-    return vote(evidence.evidence, evidence.confidence, weights, exponent)
+    return vote(evidence.evidence, *voting_numbers(evidence, settings), settings.vote)
 
 
 def make_candidates(votes: CropMasks, evidence: ImageEvidence, settings: EnsembleSettings) -> Candidates:
@@ -86,7 +81,8 @@ def make_candidates(votes: CropMasks, evidence: ImageEvidence, settings: Ensembl
     # The mean of probabilities can pass 1 by rounding only.
     scores = (evidence.scores * inside / areas.clamp(min=1)).clamp(max=1.0).float()
     tight = masks.tight()
-    candidates = Candidates(votes.rewindow(tight.windows), tight, scores, evidence.labels)
+    places = torch.arange(len(areas))
+    candidates = Candidates(votes.rewindow(tight.windows), tight, scores, evidence.labels, places)
     return candidates if (areas > 0).all() else candidates[areas > 0]
 
 

@@ -20,19 +20,22 @@ _NMS_IOU = (0.02, 0.8)
 class SearchSpace:
     """A box of coordinates: weights (0..1, divided by their sum), the exponent, three thresholds, the least area.
 
-    A single member has neither weights nor an exponent to search.
+    A single member has neither weights nor an exponent to search, and where the voters are ``equal`` they stay as they
+    are too.
 
     Attributes:
         members: all names of the ensemble.
         voters: the members whose weights are searched, the others have weight 0.
         required: voters that keep a weight above 0, because the boxes are theirs.
         max_area: upper bound of the least area, in pixels.
+        equal: whether all voters have the same weight.
     """
 
     members: tuple[str, ...]
     voters: tuple[str, ...]
     required: frozenset[str]
     max_area: int
+    equal: bool = False
 
     @property
     def lower(self) -> np.ndarray:
@@ -46,7 +49,7 @@ class SearchSpace:
 
     @property
     def _weights(self) -> int:
-        return len(self.voters) if len(self.voters) > 1 else 0
+        return len(self.voters) if len(self.voters) > 1 and not self.equal else 0
 
     def _ranges(self) -> list[tuple[float, float]]:
         # Areas are searched by their square root: 10 or 20 pixels differ more than 100 or 110.
@@ -92,6 +95,15 @@ class SearchSpace:
             start = [settings.weights[name] / largest for name in self.voters] + [settings.exponent]
         last = [settings.mask_threshold, settings.score_threshold, settings.nms_iou, float(np.sqrt(settings.min_area))]
         return np.clip(np.array(start + last), self.lower, self.upper)
+
+
+def distance_from_equal(settings: Settings, voters: Sequence[str]) -> float:
+    """How far weights are from equal ones: the squared distance of the normalised weights from 1 / voters each.
+
+    0 for equal weights, 1 - 1 / voters for a member alone.
+    """
+    own = settings.normalized()
+    return sum((own[name] - 1.0 / len(voters)) ** 2 for name in voters)
 
 
 def blend(settings: Settings, towards: Settings, share: float) -> Settings:

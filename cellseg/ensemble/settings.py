@@ -2,12 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from cellseg.ensemble.calibration import Calibration
 from cellseg.errors import InputError
+
+if TYPE_CHECKING:
+    from cellseg.ensemble.matching import MatchOptions
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,11 @@ class EnsembleSettings:
         types: settings by name of the type.
         claim: who gets a contested pixel, see ``claim_pixels``.
         alone: settings for a single member, as tuned for it; the other members have weight 0 in them.
+        vote: how the members' probabilities become one, see ``vote``.
+        calibration: of members' confidences, by name; members left out keep theirs.
+        variants: other settings of the same ensemble, by a name for each, as for a comparison.
+        matching: how finished instances of the members are matched, where that is done instead of a vote; None: as by
+            default.
     """
 
     members: tuple[str, ...]
@@ -59,6 +68,10 @@ class EnsembleSettings:
     types: Mapping[str, Settings] = field(default_factory=dict)
     claim: str = "probability"
     alone: Mapping[str, "EnsembleSettings"] = field(default_factory=dict)
+    vote: str = "mean"
+    calibration: Mapping[str, Calibration] = field(default_factory=dict)
+    variants: Mapping[str, "EnsembleSettings"] = field(default_factory=dict)
+    matching: "MatchOptions | None" = None
 
     def by_class(self) -> list[Settings]:
         """Settings of each class, in the order of the labels."""
@@ -94,14 +107,19 @@ class EnsembleSettings:
             return self.alone[chosen[0]]
         general = _silence_others(self.general, chosen, "global")
         types = {name: _silence_others(settings, chosen, name) for name, settings in self.types.items()}
-        return replace(self, general=general, types=types, alone={})
+        return replace(self, general=general, types=types, alone={}, variants={})
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``weights_file.parse_settings`` reads it."""
-        content: dict[str, Any] = {"global": _plain(self.general) | {"claim": self.claim}}
+        content: dict[str, Any] = {"global": _plain(self.general) | {"claim": self.claim, "vote": self.vote}}
         content["types"] = {name: _plain(settings) for name, settings in self.types.items()}
-        if self.alone:
-            content["alone"] = {name: settings.to_dict() for name, settings in self.alone.items()}
+        if self.calibration:
+            content["calibration"] = _plain_calibration(self)
+        for key, parts in (("alone", self.alone), ("variants", self.variants)):
+            if parts:
+                content[key] = {name: _plain_part(part, self) for name, part in parts.items()}
+        if self.matching is not None:
+            content["matching"] = self.matching.to_dict()
         return content
 
 
@@ -113,6 +131,17 @@ def uniform_settings(members: Sequence[str], class_names: Sequence[str], **optio
 
 def _plain(settings: Settings) -> dict[str, Any]:
     return asdict(replace(settings, weights=dict(settings.weights)))
+
+
+def _plain_calibration(settings: EnsembleSettings) -> dict[str, dict[str, float]]:
+    return {name: one.to_dict() for name, one in settings.calibration.items()}
+
+
+def _plain_part(part: EnsembleSettings, whole: EnsembleSettings) -> dict[str, Any]:
+    """Settings inside of others: the calibration is that of the whole unless it stands there."""
+    content = part.to_dict()
+    content.pop("calibration", None)
+    return content if part.calibration == whole.calibration else content | {"calibration": _plain_calibration(part)}
 
 
 def _silence_others(settings: Settings, members: Sequence[str], where: str) -> Settings:

@@ -1,18 +1,24 @@
 """Settings from a config or from ``weights.json``, checked key by key, and ``weights.json`` written."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from cellseg.ensemble.calibration import Calibration
 from cellseg.ensemble.claims import POLICIES
 from cellseg.ensemble.settings import EnsembleSettings, Settings
+from cellseg.ensemble.vote_schemes import SCHEMES
 from cellseg.errors import InputError
 from cellseg.io.files import read_json, write_json
 
+if TYPE_CHECKING:
+    from cellseg.ensemble.matching import MatchOptions
+
 FORMAT = 1
-_KEYS = ("format", "members", "class_names", "global", "types", "alone", "provenance")
+_PARTS = ("global", "types", "alone", "calibration", "variants", "matching")
+_KEYS = ("format", "members", "class_names", *_PARTS, "provenance")
 
 # Smallest and largest value of each number.
 _RANGES = {
@@ -22,6 +28,7 @@ _RANGES = {
     "nms_iou": (0.0, 1.0),
     "min_area": (0.0, math.inf),
 }
+_LINE = {"slope": 0.0, "intercept": -math.inf}  # of a calibration, with the smallest value
 _SWITCHES = ("fill_holes", "largest_part")
 
 
@@ -53,7 +60,7 @@ def load_weights(
         raise InputError(f"{path}: provenance: expected an object, found {provenance!r}")
     if "global" not in content:
         raise InputError(f"{path}: global: missing")
-    parts = {key: content[key] for key in ("global", "types", "alone") if key in content}
+    parts = {key: content[key] for key in _PARTS if key in content}
     return parse_settings(parts, members, class_names, str(path)), provenance
 
 
@@ -69,8 +76,10 @@ def parse_settings(
     """Settings from plain values.
 
     Args:
-        content: ``global`` (attributes of ``Settings``, and ``claim``), ``types`` (by cell type; what is left out is as
-            in ``global``) and ``alone`` (by member: ``global`` and ``types`` again). Weights left out are equal.
+        content: ``global`` (attributes of ``Settings``, ``claim`` and ``vote``), ``types`` (by cell type; what is left
+            out is as in ``global``), ``calibration`` (by member: ``slope``, ``intercept``), ``alone`` (by member) and
+            ``variants`` (by any name; in both ``global``, ``types`` and, where it differs, ``calibration`` again), and
+            ``matching`` (attributes of ``MatchOptions``). Weights left out are equal.
         members: names of the ensemble's members.
         class_names: names of its cell types.
         where: the file or config, for messages.
@@ -78,11 +87,33 @@ def parse_settings(
     Raises:
         InputError: names ``where`` and the key.
     """
-    _check_keys(content, ("global", "types", "alone"), where)
+    _check_keys(content, _PARTS, where)
+    settings = _read_settings(content, members, class_names, {}, where)
+    parts = {}
+    for key in ("alone", "variants"):
+        values = _mapping(content.get(key, {}), f"{where}: {key}")
+        parts[key] = {name: _read_part(values[name], settings, f"{where}: {key}.{name}") for name in values}
+    for name, part in parts["alone"].items():
+        _check_alone(name, part, f"{where}: alone.{name}")
+    if content.get("matching") is not None:
+        parts["matching"] = _read_matching(content["matching"], members, f"{where}: matching")
+    return replace(settings, **parts)
+
+
+def _read_settings(
+    content: Mapping[str, Any],
+    members: Sequence[str],
+    class_names: Sequence[str],
+    calibration: Mapping[str, Calibration],
+    where: str,
+) -> EnsembleSettings:
+    """Settings without others inside; ``calibration`` is that of what they stand in."""
     general = dict(_mapping(content.get("global", {}), f"{where}: global"))
-    claim = general.pop("claim", "probability")
-    if claim not in POLICIES:
-        raise InputError(f"{where}: global.claim: {claim!r} is none of {', '.join(POLICIES)}")
+    choices = {}
+    for key, default, known in (("claim", "probability", POLICIES), ("vote", "mean", tuple(SCHEMES))):
+        choices[key] = general.pop(key, default)
+        if choices[key] not in known:
+            raise InputError(f"{where}: global.{key}: {choices[key]!r} is none of {', '.join(known)}")
     base = _read(Settings(weights=dict.fromkeys(members, 1.0)), general, members, f"{where}: global")
     types = {}
     for name, values in _mapping(content.get("types", {}), f"{where}: types").items():
@@ -90,24 +121,48 @@ def parse_settings(
             raise InputError(f"{where}: types.{name}: unknown cell type; the ensemble has {', '.join(class_names)}")
         values = _mapping(values, f"{where}: types.{name}")
         types[name] = _read(base, values, members, f"{where}: types.{name}")
-    alone = {}
-    for name, values in _mapping(content.get("alone", {}), f"{where}: alone").items():
-        alone[name] = _read_alone(name, values, members, class_names, f"{where}: alone.{name}")
-    return EnsembleSettings(tuple(members), tuple(class_names), base, types, claim, alone)
+    if "calibration" in content:
+        calibration = _read_calibration(content["calibration"], members, f"{where}: calibration")
+    return EnsembleSettings(tuple(members), tuple(class_names), base, types, calibration=calibration, **choices)
 
 
-def _read_alone(
-    name: str, values: Any, members: Sequence[str], class_names: Sequence[str], where: str
-) -> EnsembleSettings:
-    if name not in members:
-        raise InputError(f"{where}: unknown member; the ensemble has {', '.join(members)}")
+def _read_part(values: Any, whole: EnsembleSettings, where: str) -> EnsembleSettings:
     values = _mapping(values, where)
-    _check_keys(values, ("global", "types"), where)
-    settings = parse_settings(values, members, class_names, where)
+    _check_keys(values, ("global", "types", "calibration"), where)
+    return _read_settings(values, whole.members, whole.class_names, whole.calibration, where)
+
+
+def _check_alone(name: str, settings: EnsembleSettings, where: str) -> None:
+    if name not in settings.members:
+        raise InputError(f"{where}: unknown member; the ensemble has {', '.join(settings.members)}")
     for part in (settings.general, *settings.types.values()):
         if [member for member, weight in part.weights.items() if weight > 0] != [name]:
             raise InputError(f"{where}: weights: every other member should have weight 0, found {dict(part.weights)}")
-    return settings
+
+
+def _read_calibration(value: Any, members: Sequence[str], where: str) -> dict[str, Calibration]:
+    found = {}
+    for name, line in _mapping(value, where).items():
+        place = f"{where}.{name}"
+        if name not in members:
+            raise InputError(f"{place}: unknown member; the ensemble has {', '.join(members)}")
+        _check_keys(_mapping(line, place), _LINE, place, separator=".")
+        missing = [key for key in _LINE if key not in line]
+        if missing:
+            raise InputError(f"{place}.{missing[0]}: missing")
+        found[name] = Calibration(*(_number(line[key], low, math.inf, f"{place}.{key}") for key, low in _LINE.items()))
+    return found
+
+
+def _read_matching(value: Any, members: Sequence[str], where: str) -> "MatchOptions":
+    # Imported only here: the settings of a vote need nothing of it.
+    from cellseg.ensemble.matching import parse_match_options
+
+    options = parse_match_options(_mapping(value, where), where)
+    unknown = [name for name in options.weights or {} if name not in members]
+    if unknown:
+        raise InputError(f"{where}.weights: unknown members {unknown}; the ensemble has {', '.join(members)}")
+    return options
 
 
 def _read(base: Settings, values: Mapping[str, Any], members: Sequence[str], where: str) -> Settings:
@@ -159,7 +214,7 @@ def _mapping(value: Any, place: str) -> Mapping[str, Any]:
     return value
 
 
-def _check_keys(content: Mapping[str, Any], known: Sequence[str], where: str, separator: str = ": ") -> None:
+def _check_keys(content: Mapping[str, Any], known: Iterable[str], where: str, separator: str = ": ") -> None:
     for key in content:
         if key not in known:
             raise InputError(f"{where}{separator}{key}: unknown key; known are {', '.join(known)}")

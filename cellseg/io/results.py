@@ -20,6 +20,7 @@ CELL_COLUMNS = {
     "cell": "number of the cell in the image, from 1; its value in the label image",
     "type": "cell type",
     "score": "confidence, 0 to 1",
+    "uncertainty": "disagreement of the members about the cell, 0 to 1; empty where none was measured",
     "area_px": "number of pixels",
     "centroid_x_px": "mean x of the cell's area",
     "centroid_y_px": "mean y of the cell's area",
@@ -108,7 +109,8 @@ def measure_cells(key: str, instances: Instances, image: np.ndarray) -> list[dic
         image: uint8 [H, W] or [H, W, 3].
 
     Returns:
-        One dict per cell with the keys of ``CELL_COLUMNS``; measurements of a mask without pixels are None.
+        One dict per cell with the keys of ``CELL_COLUMNS``; measurements of a mask without pixels are None, and
+        so is an uncertainty that nobody measured.
 
     Raises:
         InputError: the image's size is not that of the instances.
@@ -121,10 +123,12 @@ def measure_cells(key: str, instances: Instances, image: np.ndarray) -> list[dic
     grey = image.mean(axis=2) if image.ndim == 3 else image
     masks = instances.masks.to("cpu")
     scores, labels = instances.scores.tolist(), instances.labels.tolist()
+    unsure = [None] * len(scores) if instances.uncertainty is None else instances.uncertainty.tolist()
     rows = []
     for index, (x0, y0, x1, y1) in enumerate(masks.windows.tolist()):
         row = dict.fromkeys(CELL_COLUMNS)
-        row.update(id=key, cell=index + 1, type=instances.class_names[labels[index]], score=scores[index])
+        row.update(id=key, cell=index + 1, type=instances.class_names[labels[index]])
+        row.update(score=scores[index], uncertainty=unsure[index])
         row.update(_measure(masks.crop(index).numpy(), grey[y0:y1, x0:x1], x0, y0))
         rows.append(row)
     return rows

@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cellseg.errors import InputError
 
@@ -41,21 +42,54 @@ def paired_difference(
             f"paired_difference: scores {list(a.shape)} and {list(b.shape)} and {len(names)} groups, "
             "expected one of each for every image"
         )
-    difference = a - b
-    if not np.isfinite(difference).all():
-        raise InputError(f"paired_difference: image {int(np.argmin(np.isfinite(difference)))} has no finite score")
+    return _interval(a - b, names, samples, seed, "paired_difference")
+
+
+def mean_interval(
+    per_image: Sequence[float], groups: Sequence[Hashable] | None, samples: int = 2000, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean score over images and its 95% interval by the same bootstrap over groups as ``paired_difference``.
+
+    It says how much the score would vary over other groups of images. Two such intervals that overlap say nothing about
+    a difference on the same images.
+
+    Args:
+        per_image: score of each image.
+        groups, samples, seed: as for ``paired_difference``.
+
+    Returns:
+        The mean, the 2.5% and the 97.5% percentile of its draws.
+
+    Raises:
+        InputError: as for ``paired_difference``.
+    """
+    values = np.asarray(per_image, dtype=np.float64)
+    names = list(range(len(values))) if groups is None else list(groups)
+    if values.ndim != 1 or len(names) != len(values):
+        raise InputError(
+            f"mean_interval: scores {list(values.shape)} and {len(names)} groups, expected one of each for every image"
+        )
+    return _interval(values, names, samples, seed, "mean_interval")
+
+
+def _interval(
+    values: NDArray[np.float64], names: Sequence[Hashable], samples: int, seed: int, caller: str
+) -> tuple[float, float, float]:
+    """Mean over images and the percentiles of the means of draws of whole groups."""
+    if not np.isfinite(values).all():
+        raise InputError(f"{caller}: image {int(np.argmin(np.isfinite(values)))} has no finite score")
     if samples < 1:
-        raise InputError(f"paired_difference: samples should be 1 or more, found {samples}")
+        raise InputError(f"{caller}: samples should be 1 or more, found {samples}")
     numbers: dict[Hashable, int] = {}
     group = np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
     if len(numbers) < 2:
-        raise InputError(f"paired_difference: an interval needs two groups or more, found {len(numbers)}")
+        raise InputError(f"{caller}: an interval needs two groups or more, found {len(numbers)}")
 
-    sums, sizes = np.bincount(group, weights=difference), np.bincount(group)
+    sums, sizes = np.bincount(group, weights=values), np.bincount(group)
     generator = np.random.default_rng(seed)
     means = np.empty(samples)
     for index in range(samples):
         drawn = generator.integers(len(numbers), size=len(numbers))
         means[index] = sums[drawn].sum() / sizes[drawn].sum()
     low, high = np.percentile(means, [2.5, 97.5])
-    return float(difference.mean()), float(low), float(high)
+    return float(values.mean()), float(low), float(high)

@@ -10,7 +10,7 @@ fold = 0
 members = [
     dict(type="yolox", work_dir="work_dirs/yolox"),
     dict(type="mask_rcnn", work_dir="work_dirs/mask_rcnn"),
-    dict(type="upernet", work_dir="work_dirs/upernet", mirrors=4),
+    dict(type="upernet", work_dir="work_dirs/upernet", views="mirrors"),
 ]
 
 # Boxes that overlap mean one cell whatever types their members took it for.

@@ -1,15 +1,22 @@
 """Small scenes and members that need no training."""
 
+import importlib.util
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
 from cellseg.ensemble import ImageEvidence, enlarge_boxes
+from cellseg.members import build
 from cellseg.structures import CropMasks
+from cellseg.training.door import train
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -90,3 +97,70 @@ def random_evidence() -> Callable[..., ImageEvidence]:
         )
 
     return make
+
+
+@pytest.fixture
+def combining(blobs: ModuleType) -> ModuleType:
+    """The module of members with features and of a combiner: ``FeatureBlob``, ``MeanCombiner``."""
+    import feature_member
+
+    yield feature_member
+    sys.modules.pop("feature_member", None)
+
+
+@dataclass
+class FusionProject:
+    """A folder with scenes in ``data``, an ensemble config and a training config of its feature fusion.
+
+    Attributes:
+        root: the folder.
+        scene: the module ``fusion_scene``.
+    """
+
+    root: Path
+    scene: ModuleType
+
+    def options(self, **changes: Any) -> dict[str, Any]:
+        """``--cfg-options`` of a short training there."""
+        values = dict(ensemble=str(self.root / "ensemble.py"), data_root=str(self.root / "data"), iterations=6)
+        values |= dict(cache=None, width=8, feature_width=4, batch_size=16, warm_up=2)
+        return values | changes
+
+    def train(self, name: str, config: str = "small", resume: bool = False, **changes: Any) -> dict[str, Any]:
+        """Train a config of ``configs/feature_fusion`` into the folder ``name``."""
+        return train(
+            PROJECT / "configs" / "feature_fusion" / f"{config}.py",
+            work_dir=self.root / name,
+            resume=resume,
+            options=self.options(**changes),
+        )
+
+    def spec(self, name: str, **changes: Any) -> dict[str, Any]:
+        """The trained fusion's entry in an ensemble config."""
+        return dict(type="feature_fusion", work_dir=str(self.root / name)) | changes
+
+
+@pytest.fixture(scope="session")
+def fusion_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of nine scenes in nine groups; not to be changed."""
+    return _load_scene().write_folder(tmp_path_factory.mktemp("scenes") / "data")
+
+
+@pytest.fixture
+def fusion_project(fusion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FusionProject:
+    """A working folder for trainings of the feature fusion; see ``FusionProject``."""
+    scene = _load_scene()
+    monkeypatch.setitem(build.MEMBER_TYPES, "scene", ("fusion_scene", "SceneMember"))
+    monkeypatch.setitem(sys.modules, "fusion_scene", scene)
+    scene.SceneMember.encoded = 0
+    (tmp_path / "ensemble.py").write_text(scene.ENSEMBLE)
+    (tmp_path / "data").symlink_to(fusion_folder)
+    return FusionProject(tmp_path, scene)
+
+
+def _load_scene() -> ModuleType:
+    path = Path(__file__).parent / "fusion_scene.py"
+    spec = importlib.util.spec_from_file_location("fusion_scene", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

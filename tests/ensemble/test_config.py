@@ -1,12 +1,21 @@
 """Ensemble configs and inputs."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from cellseg.ensemble import FusionOptions, save_weights, uniform_settings
-from cellseg.ensemble.config import load_ensemble_config
+from cellseg.ensemble import Ensemble, FusionOptions, save_weights, uniform_settings
+from cellseg.ensemble.combiner import Combiner
+from cellseg.ensemble.config import load_ensemble_config, member_name
 from cellseg.ensemble.inputs import find_inputs
+from cellseg.ensemble.matching import MatchOptions
 from cellseg.ensemble.options import parse_fusion
 from cellseg.errors import InputError, MissingFileError
+from cellseg.members import Member
+from cellseg.members.build import MEMBER_TYPES
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 GOOD = """
 data_root = "data/x"
@@ -15,6 +24,19 @@ members = [dict(type="blob", name="one"), dict(type="blob", name="two"), dict(ty
 fusion = dict(method="nms", proposers=["one"], weights=dict(two=0.5))
 settings = dict(exponent=0.5, claim="score", types=dict(long=dict(min_area=9)))
 """
+
+
+class Stand(Member):
+    """Stands for the network of a spec."""
+
+    def __init__(self, spec):
+        self.name, self.class_names = member_name(spec), ("a", "b")
+        self.proposes = spec["type"] not in ("upernet_crops", "feature_fusion")
+
+    def refuse(self, *arguments):
+        raise AssertionError("nothing should be asked")
+
+    encode = boxes = evidence = identity = combine = refuse
 
 
 def write(tmp_path, text):
@@ -88,6 +110,73 @@ def test_bad_settings(tmp_path, old, new, message):
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
 
 
+MATCH = """
+members = [dict(type="blob", name="one"), dict(type="blob", name="two")]
+combine = "match"
+matching = dict(rule="any", iou_threshold=0.4, weights=dict(two=2))
+"""
+
+
+def test_matching_instead_of_a_vote(tmp_path):
+    config = load_ensemble_config(write(tmp_path, MATCH), {"matching.min_area": 9})
+    options = MatchOptions(rule="any", iou_threshold=0.4, min_area=9, weights={"two": 2})
+    assert (config.combine, config.matching) == ("match", options)
+    assert config.parse_settings(("a",)).matching == options
+    assert load_ensemble_config(write(tmp_path, GOOD)).combine == "vote"
+
+
+def test_matching_of_a_weights_file_comes_first(tmp_path):
+    config = load_ensemble_config(write(tmp_path, MATCH))
+    settings, weights = uniform_settings(config.names, ("a",)), tmp_path / "weights.json"
+    save_weights(weights, settings, {})
+    assert config.load_settings(weights, ("a",))[0].matching == config.matching
+    save_weights(weights, replace(settings, matching=MatchOptions(rule="all")), {})
+    assert config.load_settings(weights, ("a",))[0].matching == MatchOptions(rule="all")
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ('"match"', '"mix"', "combine: 'mix' is none of vote, match"),
+        ('"match"', "3", "combine: expected a str, found 3"),
+        ('"match"', '"vote"', "matching: does nothing with combine = 'vote'; set combine = 'match'"),
+        ('"any"', '"some"', "matching.rule: 'some' is none of any, majority, all"),
+        ("iou_threshold=", "iou=", "matching.iou: unknown key; known are iou_threshold, rule"),
+        ("two=2", "three=2", "matching.weights: no member 'three'; there are one, two"),
+        ("two=2", "one=0, two=0", "matching.weights: the weights of one, two are all 0"),
+        ("dict(rule", "[1] or dict(rule", "matching: expected names with values, found [1]"),
+    ],
+)
+def test_matching_that_cannot_be_used(tmp_path, old, new, message):
+    path = write(tmp_path, MATCH.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_ensemble_config(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+def test_members_are_built_with_what_their_combiners_read(tmp_path, monkeypatch):
+    class Reader(Stand, Combiner):
+        inputs = ("two", "three")
+
+    def build(spec):
+        return (Reader if spec["type"] == "feature_fusion" else Stand)(spec)
+
+    text = "members = [dict(type='blob', name=name) for name in ('one', 'two', 'three')]\n"
+    config = load_ensemble_config(write(tmp_path, f"{text}members.append(dict(type='feature_fusion', device='cpu'))"))
+    asked = []
+    monkeypatch.setattr("cellseg.ensemble.config.build_averaged", lambda spec: asked.append(spec) or build(spec))
+    for names, expected in (
+        (None, ["one", "two", "three", "feature_fusion"]),
+        (["three", "one"], ["one", "three"]),
+        (["two", "feature_fusion"], ["two", "three", "feature_fusion"]),
+        (["feature_fusion"], ["two", "three", "feature_fusion"]),
+    ):
+        asked.clear()
+        assert [member.name for member in config.build(names, device="cuda:3")] == expected
+        assert sorted(member_name(spec) for spec in asked) == sorted(expected)
+        assert {spec["device"] for spec in asked} == {"cuda:3"}
+
+
 def test_options_for_what_is_not_there(tmp_path):
     path = write(tmp_path, GOOD)
     with pytest.raises(InputError, match="--cfg-options speed: the config has no 'speed'"):
@@ -130,10 +219,32 @@ def test_inputs_that_are_not_there(tmp_path):
         find_inputs(f"{tmp_path}/x:lest", 0)
 
 
-def test_the_small_config_of_the_project(project_root):
-    config = load_ensemble_config(project_root / "configs" / "ensemble" / "small.py")
-    assert config.names == ("yolox", "mask_rcnn", "upernet")
-    assert config.parse_settings(("a", "b")).by_class()
+CONFIGS = sorted((PROJECT / "configs" / "ensemble").glob("*.py"))
+PAPER = {
+    "paper_nms": (["mask_rcnn"], "vote"),
+    "paper_resnest": (["mask_rcnn", "mask_rcnn_resnest"], "match"),
+    "paper_ensemble": (["yolox", "mask_rcnn", "upernet"], "vote"),
+}
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, PROJECT / "configs/demo/ensemble.py"], ids=lambda path: path.stem)
+def test_ensemble_configs_of_the_project(path):
+    head = path.read_text().partition("\n")[0]
+    assert head.startswith(("# ", '"""')) and len(head) > 40
+    config = load_ensemble_config(path)
+    assert {spec["type"] for spec in config.members} <= set(MEMBER_TYPES)
+    # Members, settings, fusion and the way to combine fit together.
+    members = [Stand(spec) for spec in config.members]
+    assert Ensemble(members, config.parse_settings(("a", "b")), config.fusion, combine=config.combine).members
+
+
+@pytest.mark.parametrize("size", ["", "_small"])
+@pytest.mark.parametrize("name", PAPER)
+def test_the_rows_of_the_paper(name, size):
+    config = load_ensemble_config(PROJECT / "configs" / "ensemble" / f"{name}{size}.py")
+    assert (list(config.names), config.combine) == PAPER[name]
+    assert config.matching is None or config.matching.rule == "any"
+    assert name != "paper_nms" or config.fusion.method == "nms"
 
 
 def test_unsafe_load_reaches_every_member(tmp_path):

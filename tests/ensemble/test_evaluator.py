@@ -1,12 +1,13 @@
 """Scores of a search against the plain way: resolve image by image, then the competition mAP."""
 
+import importlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from cellseg.ensemble import EnsembleSettings, Settings, evaluator, resolve
+from cellseg.ensemble import SCHEMES, Calibration, EnsembleSettings, Settings, evaluator, resolve
 from cellseg.ensemble.evaluator import Evaluator, matched_rows
 from cellseg.ensemble.evidence import stack_evidence
 from cellseg.metrics import competition_map
@@ -15,7 +16,7 @@ from cellseg.structures import CropMasks
 MEMBERS, TYPES = ("a", "b", "c"), ("round", "long")
 
 
-def settings(seed: int, base: EnsembleSettings | None = None) -> EnsembleSettings:
+def settings(seed: int, base: EnsembleSettings | None = None, **options) -> EnsembleSettings:
     """Random settings, by type too; with ``base`` only the thresholds after the masks differ."""
     rng = np.random.default_rng(seed)
 
@@ -27,7 +28,10 @@ def settings(seed: int, base: EnsembleSettings | None = None) -> EnsembleSetting
         return Settings(weights=weights, exponent=rng.random(), mask_threshold=0.3 + 0.4 * rng.random(), **late)
 
     long = draw(base.types["long"] if base else None)
-    return EnsembleSettings(MEMBERS, TYPES, draw(base.general if base else None), {"long": long})
+    return EnsembleSettings(MEMBERS, TYPES, draw(base.general if base else None), {"long": long}, **options)
+
+
+LOUD = {"a": Calibration(0.4, 1.5), "c": Calibration(3.0, 0.0)}
 
 
 @pytest.fixture
@@ -45,6 +49,32 @@ def expected(images, chosen):
     return [
         competition_map([resolve(evidence, chosen).masks], [truth]).map for evidence, truth in zip(*images, strict=True)
     ]
+
+
+@pytest.mark.parametrize("calibration", [{}, LOUD])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_scheme_scores_like_one_image_after_another(images, scheme, calibration):
+    scorer = Evaluator(*images)
+    for seed in range(3):
+        chosen = settings(seed, vote=scheme, calibration=calibration)
+        np.testing.assert_allclose(scorer.score(chosen).numpy(), expected(images, chosen), atol=1e-12)
+
+
+def test_votes_are_kept_for_one_scheme_and_calibration_only(images):
+    scorer = Evaluator(*images)
+    scores = []
+    for scheme in (*SCHEMES, *SCHEMES):
+        for calibration in ({}, LOUD, {"a": Calibration(0.4, 1.4), "c": LOUD["c"]}):
+            chosen = settings(5, vote=scheme, calibration=calibration)
+            scores.append(scorer.score(chosen).mean().item())
+            assert scores[-1] == pytest.approx(np.mean(expected(images, chosen)), abs=1e-12)
+    assert len(set(scores)) > len(SCHEMES)
+
+
+def test_a_search_does_not_pay_for_uncertainty(images, monkeypatch):
+    resolving = importlib.import_module("cellseg.ensemble.resolve")
+    monkeypatch.setattr(resolving, "disagreement", lambda *given: pytest.fail("measured"))
+    Evaluator(*images).score(settings(0))
 
 
 @pytest.mark.parametrize("limit", [2000, 15, 1])
@@ -77,6 +107,9 @@ def test_votes_are_not_cast_again_for_thresholds(images, monkeypatch):
     assert len(calls) == 1
     scorer.score(replace(base, general=replace(low, exponent=2.0)))
     assert len(calls) == 2
+    for change in (dict(vote="median"), dict(vote="median", calibration=LOUD)):
+        scorer.score(replace(base, general=low, **change))
+    assert len(calls) == 4
 
 
 def test_truths_that_overlap_are_matched_one_to_one():

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from cellseg.ensemble import EnsembleSettings, Settings, resolve, uniform_settings
+from cellseg.ensemble import SCHEMES, Calibration, EnsembleSettings, Settings, resolve, uniform_settings, vote
+from cellseg.ensemble.resolve import cast_votes
 from cellseg.errors import InputError
 
 MEMBERS, TYPES = ("a", "b", "c"), ("round", "long")
@@ -144,9 +145,23 @@ def test_nothing_passes(random_evidence):
     assert len(resolve(random_evidence(0), strict)) == 0
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_schemes_and_calibration_reach_the_vote(random_evidence, scheme):
+    evidence = random_evidence(2, count=14)
+    lines = {"a": Calibration(0.3, 2.0), "c": Calibration(2.0, -1.0)}
+    settings = replace(CASES["by type"], vote=scheme, calibration=lines)
+    a, b, c = evidence.confidence
+    confidence = torch.stack([lines["a"].apply(a), b, lines["c"].apply(c)])
+    weights = torch.tensor([[1 / 3.5, 0], [2 / 3.5, 0], [0.5 / 3.5, 1]])[:, evidence.labels]
+    expected = vote(evidence.evidence, confidence, weights, 0.8, scheme)
+    torch.testing.assert_close(cast_votes(evidence, settings).values, expected.values, rtol=0, atol=1e-6)
+
+
 def test_settings_for_other_evidence(random_evidence):
     evidence = random_evidence(0)
     with pytest.raises(InputError, match="the evidence lacks d, which the settings give a weight"):
         resolve(evidence, uniform_settings(("a", "b", "c", "d"), TYPES))
+    with pytest.raises(InputError, match="the evidence has b, c, which the settings do not know"):
+        resolve(evidence, uniform_settings(("a",), TYPES))
     with pytest.raises(InputError, match="evidence is for the types"):
         resolve(evidence, uniform_settings(MEMBERS, ("round", "square")))

@@ -6,13 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from cellseg.ensemble import EnsembleSettings, Settings, load_weights, save_weights, uniform_settings
+from cellseg.ensemble import Calibration, EnsembleSettings, Settings, load_weights, save_weights, uniform_settings
+from cellseg.ensemble.matching import MatchOptions
 from cellseg.ensemble.weights_file import parse_settings
 from cellseg.errors import InputError, MissingFileError
 
 MEMBERS, TYPES = ("a", "b"), ("round", "long")
 GENERAL = Settings(weights=dict(a=3.0, b=1.0), exponent=0.5, score_threshold=0.2)
-ALONE = EnsembleSettings(MEMBERS, TYPES, Settings(weights=dict(a=1.0, b=0.0), min_area=7))
+CALIBRATION = {"a": Calibration(0.5, -0.25)}
+ALONE = EnsembleSettings(MEMBERS, TYPES, Settings(weights=dict(a=1.0, b=0.0), min_area=7), calibration=CALIBRATION)
+EQUAL = EnsembleSettings(MEMBERS, TYPES, Settings(weights=dict(a=1.0, b=1.0)), vote="staple", calibration=CALIBRATION)
 FULL = EnsembleSettings(
     MEMBERS,
     TYPES,
@@ -20,6 +23,10 @@ FULL = EnsembleSettings(
     {"long": replace(GENERAL, mask_threshold=0.4, fill_holes=False, weights=dict(a=0.0, b=1.0))},
     "score",
     {"a": ALONE},
+    "median",
+    CALIBRATION,
+    {"uniform": EQUAL, "plain": replace(EQUAL, claim="score", calibration={})},
+    MatchOptions(rule="all", weights={"a": 2.0}),
 )
 
 
@@ -36,6 +43,8 @@ def test_only_some_members():
     assert FULL.only(["a"]) is ALONE
     quiet = replace(FULL, alone={}, types={}).only(["b"])
     assert quiet.general.weights == dict(a=0.0, b=1.0) and quiet.general.exponent == 0.5
+    assert quiet.calibration == FULL.only(["a"]).calibration == CALIBRATION
+    assert quiet.vote == "median" and quiet.matching == FULL.matching and not quiet.variants
     with pytest.raises(InputError, match="members a: their weights are all 0 in the settings 'long'"):
         replace(FULL, alone={}).only(["a"])
     with pytest.raises(InputError, match=r"members c: the ensemble has a, b"):
@@ -63,6 +72,29 @@ def test_what_is_left_out_is_general_or_default():
     settings = parse_settings({"global": {"exponent": 0.3}, "types": {"round": {"min_area": 5}}}, MEMBERS, TYPES, "x")
     assert settings.general == Settings(weights=dict(a=1.0, b=1.0), exponent=0.3)
     assert settings.types["round"] == replace(settings.general, min_area=5)
+
+
+def test_a_calibration_inside_is_written_where_it_differs():
+    content = FULL.to_dict()
+    assert content["calibration"] == {"a": {"slope": 0.5, "intercept": -0.25}}
+    assert "calibration" not in content["alone"]["a"] and "calibration" not in content["variants"]["uniform"]
+    assert content["variants"]["plain"]["calibration"] == {}
+
+
+def test_files_of_before_are_read_as_they_were():
+    old = {
+        "format": 1,
+        "members": ["a", "b"],
+        "class_names": ["round", "long"],
+        "global": {"weights": {"a": 3.0, "b": 1.0}, "exponent": 0.5, "score_threshold": 0.2, "claim": "score"},
+        "types": {},
+        "alone": {"a": {"global": {"weights": {"a": 1.0, "b": 0.0}, "min_area": 7, "claim": "score"}, "types": {}}},
+        "provenance": {},
+    }
+    settings = parse_settings({key: old[key] for key in ("global", "types", "alone")}, MEMBERS, TYPES, "x")
+    assert settings.general == GENERAL and settings.claim == "score" and settings.alone["a"].general.min_area == 7
+    for one in (settings, settings.alone["a"]):
+        assert (one.vote, one.calibration, one.variants, one.matching) == ("mean", {}, {}, None)
 
 
 def change(path, *keys, value):
@@ -109,6 +141,35 @@ def change(path, *keys, value):
         (("global", "min_area"), 2.5, "global.min_area: expected whole pixels, found 2.5"),
         (("global", "fill_holes"), 1, "global.fill_holes: expected true or false, found 1"),
         (("global", "claim"), "mine", "global.claim: 'mine' is none of probability"),
+        (("global", "vote"), "loudest", "global.vote: 'loudest' is none of mean, median, majority, log_odds, staple"),
+        (("global", "vote"), ["mean"], "global.vote: ['mean'] is none of mean, median"),
+        (("types", "long", "vote"), "mean", "types.long.vote: unknown key"),
+        (("calibration",), [1], "calibration: expected names with values, found [1]"),
+        (("calibration", "c"), {}, "calibration.c: unknown member; the ensemble has a, b"),
+        (("calibration", "a"), 1, "calibration.a: expected names with values, found 1"),
+        (("calibration", "a", "bias"), 1, "calibration.a.bias: unknown key; known are slope, intercept"),
+        (("calibration", "a", "slope"), ..., "calibration.a.slope: missing"),
+        (("calibration", "a", "slope"), -0.5, "calibration.a.slope: expected 0 or more, found -0.5"),
+        (("calibration", "a", "slope"), "1", "calibration.a.slope: expected a number, found '1'"),
+        (("calibration", "a", "intercept"), float("inf"), "calibration.a.intercept: expected a number, found inf"),
+        (("variants",), 7, "variants: expected names with values, found 7"),
+        (("variants", "uniform"), 7, "variants.uniform: expected names with values, found 7"),
+        (("variants", "uniform", "alone"), {}, "variants.uniform: alone: unknown key; known are global, types"),
+        (("variants", "uniform", "global", "vote"), 1, "variants.uniform: global.vote: 1 is none of mean"),
+        (("variants", "uniform", "global", "claim"), 1, "variants.uniform: global.claim: 1 is none of probability"),
+        (
+            ("variants", "uniform", "global", "weights", "b"),
+            -1,
+            "variants.uniform: global.weights.b: expected 0 or more",
+        ),
+        (("variants", "uniform", "types"), {"odd": {}}, "variants.uniform: types.odd: unknown cell type"),
+        (("variants", "plain", "calibration"), {"z": {}}, "variants.plain: calibration.z: unknown member"),
+        (("alone", "a", "calibration"), 3, "alone.a: calibration: expected names with values, found 3"),
+        (("matching",), "any", "matching: expected names with values, found 'any'"),
+        (("matching", "speed"), 1, "matching.speed: unknown key"),
+        (("matching", "rule"), "some", "matching.rule: 'some' is none of any, majority, all"),
+        (("matching", "iou_threshold"), None, "matching.iou_threshold: expected a number, found None"),
+        (("matching", "weights"), {"c": 1}, "matching.weights: unknown members ['c']; the ensemble has a, b"),
         (("types", "square"), {}, "types.square: unknown cell type; the ensemble has round, long"),
         (("types", "long"), 3, "types.long: expected names with values, found 3"),
         (("types", "long", "claim"), "score", "types.long.claim: unknown key"),

@@ -55,7 +55,7 @@ def test_uniform_takes_the_middle():
     assert minimize(bowl, LOWER, UPPER, tuner="uniform").x.tolist() == [0.0, 2.5, 2.0]
 
 
-@pytest.mark.parametrize("tuner, limit", [("random", 0.3), ("differential_evolution", 1e-3)])
+@pytest.mark.parametrize("tuner, limit", [("random", 0.3), ("differential_evolution", 1e-3), ("aquila", 0.3)])
 def test_searches_find_the_minimum(tuner, limit):
     values = [minimize(bowl, LOWER, UPPER, tuner=tuner, budget=300, seed=seed).value for seed in range(5)]
     assert np.median(values) < limit
@@ -101,10 +101,15 @@ def test_options_of_differential_evolution():
     assert result.evaluations == 60
 
 
+def test_options_of_aquila():
+    one, other = (minimize(bowl, LOWER, UPPER, "aquila", 60, population=size) for size in (6, 9))
+    assert one.evaluations == other.evaluations == 60 and one.x.tolist() != other.x.tolist()
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
-        (dict(tuner="magic"), "tuner 'magic' is none of differential_evolution, random, uniform"),
+        (dict(tuner="magic"), "tuner 'magic' is none of aquila, differential_evolution, random, uniform"),
         (dict(budget=0), "budget 0: expected a whole number of 1 or more"),
         (dict(budget=2.5), "budget 2.5: expected a whole number"),
         (dict(seed=-1), "seed -1: expected a whole number of 0 or more"),

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,14 @@ def test_cells_table(tmp_path, scene):
     assert float(second["solidity"]) == pytest.approx(15 / 16.5, abs=1e-4)
 
 
+def test_uncertainty_has_a_column(tmp_path, scene):
+    image, instances = np.zeros((20, 30, 3), np.uint8), make_instances(scene)
+    for known, expected in ((None, ["", ""]), (torch.tensor([0.25, 1.0]), ["0.2500", "1.0000"])):
+        write_cells(tmp_path / "cells.csv", "a", replace(instances, uncertainty=known), image)
+        with open(tmp_path / "cells.csv", newline="") as file:
+            assert [row["uncertainty"] for row in csv.DictReader(file)] == expected
+
+
 def test_a_disc_has_the_measures_of_a_circle():
     y, x = np.mgrid[:81, :81]
     disc = (x - 40) ** 2 + (y - 40) ** 2 < 30**2
@@ -162,7 +171,7 @@ def test_smallest_masks_have_finite_measures(tmp_path):
     assert rows[1]["eccentricity"] == pytest.approx(math.sqrt(1 - 1 / 36)) and rows[1]["solidity"] == 1.0
     assert rows[2]["area_px"] == 0 and rows[2]["centroid_x_px"] is None
     write_cells(tmp_path / "a.csv", "a", make_instances(dense), np.zeros((6, 6), np.uint8))
-    assert (tmp_path / "a.csv").read_text().splitlines()[3] == "a,3,astro,0.3333,0" + "," * 10
+    assert (tmp_path / "a.csv").read_text().splitlines()[3] == "a,3,astro,0.3333,,0" + "," * 10
 
 
 def test_image_of_another_size_is_refused(scene):

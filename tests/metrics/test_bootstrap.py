@@ -6,6 +6,7 @@ import pytest
 
 from cellseg.errors import InputError
 from cellseg.metrics import paired_difference
+from cellseg.metrics.bootstrap import mean_interval
 
 
 def test_difference_is_the_mean_over_images():
@@ -57,6 +58,26 @@ def test_covers_the_truth_about_as_often_as_it_says():
         _, low, high = paired_difference(noise, np.zeros(40), None, samples=300)
         covered += low <= 0.1 <= high
     assert 175 <= covered <= 200
+
+
+def test_the_interval_of_a_mean_is_that_of_its_difference_to_zero():
+    generator = np.random.default_rng(4)
+    values, groups = generator.random(30), generator.integers(0, 6, 30).tolist()
+    assert mean_interval(values, groups) == paired_difference(values, np.zeros(30), groups)
+    assert mean_interval(values, None, seed=3) == paired_difference(values, np.zeros(30), None, seed=3)
+
+
+@pytest.mark.parametrize(
+    ("values", "groups", "message"),
+    [
+        ([1.0, 2.0], ["x"], r"mean_interval: scores \[2\] and 1 groups, expected one of each for every image"),
+        ([1.0, nan], ["x", "y"], "mean_interval: image 1 has no finite score"),
+        ([1.0, 2.0], ["x", "x"], "mean_interval: an interval needs two groups or more, found 1"),
+    ],
+)
+def test_refuses_means(values, groups, message):
+    with pytest.raises(InputError, match=message):
+        mean_interval(values, groups)
 
 
 @pytest.mark.parametrize(

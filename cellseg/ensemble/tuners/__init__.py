@@ -4,6 +4,7 @@
 50
 """
 
+from cellseg.ensemble.tuners.aquila import aquila
 from cellseg.ensemble.tuners.differential_evolution import differential_evolution
 from cellseg.ensemble.tuners.minimize import DEFAULT_TUNER, TUNERS, Result, minimize, register
 from cellseg.ensemble.tuners.random_search import random_search
@@ -12,5 +13,6 @@ from cellseg.ensemble.tuners.uniform import uniform
 register("uniform")(uniform)
 register("random")(random_search)
 register("differential_evolution")(differential_evolution)
+register("aquila")(aquila)
 
 __all__ = ["DEFAULT_TUNER", "TUNERS", "Result", "minimize", "register"]

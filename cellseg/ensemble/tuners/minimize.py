@@ -2,11 +2,13 @@
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cellseg.ensemble.tuners.journal import Diverged, Journal
 from cellseg.errors import InputError
 
 Objective = Callable[[np.ndarray], float]
@@ -16,7 +18,8 @@ Tuner = Callable[..., None]
 
 TUNERS: dict[str, Tuner] = {}
 
-# Measured on the tuning of a synthetic ensemble with budgets of 100 and 250, see tests/ensemble/test_tuner_choice.py.
+# Measured on a synthetic ensemble with budgets of 100 and 250 (tests/ensemble/test_tuner_choice.py). On other data:
+# tools/compare_tuners.py.
 DEFAULT_TUNER = "differential_evolution"
 
 
@@ -31,14 +34,16 @@ class Result:
     Attributes:
         x: the best point, float64 ``[D]``; of equal ones the first.
         value: the objective there.
-        evaluations: how often the objective was asked, at most the budget.
+        evaluations: at how many points the objective was asked, at most the budget.
         tuner: name of the algorithm.
+        replayed: how many of the evaluations came from the journal of an earlier run.
     """
 
     x: np.ndarray
     value: float
     evaluations: int
     tuner: str
+    replayed: int = 0
 
 
 class Problem:
@@ -51,8 +56,16 @@ class Problem:
         initial: float64 ``[K, D]``, points that were evaluated before the algorithm started.
     """
 
-    def __init__(self, objective: Objective, lower: np.ndarray, upper: np.ndarray, budget: int, initial: np.ndarray):
-        self._objective = objective
+    def __init__(
+        self,
+        objective: Objective,
+        lower: np.ndarray,
+        upper: np.ndarray,
+        budget: int,
+        initial: np.ndarray,
+        journal: Journal | None = None,
+    ):
+        self._objective, self._journal = objective, journal
         self.lower, self.upper = lower, upper
         self.budget, self.spent = budget, 0
         self.initial = initial[:budget]
@@ -70,11 +83,21 @@ class Problem:
             raise OutOfBudget
         x = np.clip(np.asarray(x, dtype=np.float64), self.lower, self.upper)
         self.spent += 1
+        value = self._ask(x)
+        if value < self.best_value or len(self.best_x) == 0:
+            self.best_x, self.best_value = x, value
+        return value
+
+    def _ask(self, x: np.ndarray) -> float:
+        """The value from the journal, or from the objective and into the journal."""
+        known = self._journal.replay(x) if self._journal else None
+        if known is not None:
+            return known
         value = float(self._objective(x.copy()))
         if math.isnan(value):
             raise InputError(f"the objective is NaN at {x.tolist()}")
-        if value < self.best_value or len(self.best_x) == 0:
-            self.best_x, self.best_value = x, value
+        if self._journal:
+            self._journal.record(x, value)
         return value
 
 
@@ -101,11 +124,13 @@ def minimize(
     budget: int = 200,
     seed: int = 0,
     initial: Sequence[Sequence[float]] = (),
+    journal: str | os.PathLike | None = None,
+    journal_key: str = "",
     **options: float,
 ) -> Result:
     """Search a box for the smallest value of a function.
 
-    The same arguments give the same result.
+    The same arguments give the same result, whether or not a journal knows part of it.
 
     Args:
         objective: called with float64 ``[D]`` within the bounds; may return infinity, not NaN.
@@ -115,12 +140,46 @@ def minimize(
         seed: 0 or more.
         initial: points that are always among the candidates, evaluated first, in this order (those beyond the budget
             are left out).
+        journal: a file to which every evaluation is written. When the same search is started again, the evaluations
+            in it are not asked of the objective: a search that was stopped goes on where it stopped, one that was done
+            is done at once. A journal of another search is discarded, with a note on stderr. None: no journal.
+        journal_key: with a journal, what the objective depends on, so that the journal of another one is not taken for
+            its own.
         **options: of the tuner.
 
     Raises:
-        InputError: an unknown tuner or option, bounds or points that cannot be used, or an objective that is NaN.
+        InputError: an unknown tuner or option, bounds or points that cannot be used, or an objective that is NaN,
+            or a folder for a journal.
     """
     name = DEFAULT_TUNER if tuner is None else tuner
+    _check_arguments(name, budget, seed, options)
+    low, high, points = _check_box(lower, upper, initial)
+
+    def search(record: Journal | None) -> Result:
+        problem = Problem(objective, low, high, int(budget), points, record)
+        try:
+            TUNERS[name](problem, np.random.default_rng(int(seed)), **options)
+        except OutOfBudget:
+            pass
+        return Result(problem.best_x, problem.best_value, problem.spent, name, record.replayed if record else 0)
+
+    if journal is None:
+        return search(None)
+    description = {
+        "key": journal_key,
+        "tuner": name,
+        "budget": int(budget),
+        "seed": int(seed),
+        "options": {key: float(value) for key, value in options.items()},
+        **{label: values.tolist() for label, values in (("lower", low), ("upper", high), ("initial", points))},
+    }
+    try:
+        return search(Journal(journal, description))
+    except Diverged:  # the file has discarded itself: a fresh one has nothing to diverge from
+        return search(Journal(journal, description))
+
+
+def _check_arguments(name: str, budget: int, seed: int, options: Mapping[str, float]) -> None:
     if name not in TUNERS:
         raise InputError(f"tuner {name!r} is none of {', '.join(sorted(TUNERS))}")
     known = list(inspect.signature(TUNERS[name]).parameters)[2:]
@@ -131,13 +190,6 @@ def minimize(
         raise InputError(f"budget {budget!r}: expected a whole number of 1 or more")
     if seed != int(seed) or seed < 0:
         raise InputError(f"seed {seed!r}: expected a whole number of 0 or more")
-    low, high, points = _check_box(lower, upper, initial)
-    problem = Problem(objective, low, high, int(budget), points)
-    try:
-        TUNERS[name](problem, np.random.default_rng(int(seed)), **options)
-    except OutOfBudget:
-        pass
-    return Result(problem.best_x, problem.best_value, problem.spent, name)
 
 
 def _check_box(

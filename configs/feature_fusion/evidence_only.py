@@ -1,0 +1,4 @@
+# Ablation of the feature fusion: the same networks see the members' evidence alone, without features.
+_base_ = ["../_base_/feature_fusion.py"]
+
+use_features = False
