@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from cellseg.errors import CellsegError
+from cellseg.machine import keep_freed_memory
 
 EXIT_DONE = 0
 EXIT_PARTIAL = 1  # the run went through, but some inputs were skipped; they are listed
@@ -23,8 +24,40 @@ def make_parser(description: str, example: str) -> argparse.ArgumentParser:
     )
 
 
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options``; ``cellseg.training.config.parse_options`` reads what it collects."""
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        metavar="KEY=VALUE",
+        default=[],
+        help="settings over those of the config; dots lead into them, as in members.0.work_dir=work_dirs/mine",
+    )
+
+
+def add_members(parser: argparse.ArgumentParser) -> None:
+    """Add ``--members``: a list of names, or None."""
+    parser.add_argument("--members", nargs="+", metavar="NAME", help="let only these members vote (default: all)")
+
+
+def add_device(parser: argparse.ArgumentParser, default: str = "as in the config") -> None:
+    """Add ``--device``: a text for torch, or None; ``default`` says in words what None means."""
+    parser.add_argument("--device", help=f"cpu, cuda or cuda:N (default: {default})")
+
+
+def add_cache(parser: argparse.ArgumentParser, default: str | None = "work_dirs/evidence") -> None:
+    """Add ``--cache``: the folder of the members' answers; ``default`` None keeps none."""
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        default=default,
+        help="folder where the answers of the members are kept for the next time; it can be deleted "
+        f"(default: {default or 'none is kept'})",
+    )
+
+
 def add_unsafe_load(parser: argparse.ArgumentParser) -> None:
-    """Add ``--unsafe-load`` for the checkpoints of members; it says what it risks."""
+    """Add ``--unsafe-load`` for the checkpoints that a command reads; it says what it risks."""
     parser.add_argument(
         "--unsafe-load",
         action="store_true",
@@ -49,6 +82,7 @@ def run_command(
         The exit code, for ``sys.exit``.
     """
     options = parser.parse_args(arguments)
+    keep_freed_memory()
     try:
         return command(options) or EXIT_DONE
     except CellsegError as error:

@@ -9,7 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from cellseg.cli import EXIT_DONE, EXIT_ERROR, EXIT_INTERRUPTED, EXIT_PARTIAL, make_parser, run_command
+from cellseg.cli import (
+    EXIT_DONE,
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    EXIT_PARTIAL,
+    add_cache,
+    add_cfg_options,
+    add_device,
+    add_members,
+    add_unsafe_load,
+    make_parser,
+    run_command,
+)
 from cellseg.errors import CellsegError, InputError, MissingFileError
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -102,6 +114,26 @@ def test_a_reader_that_goes_away_is_no_error():
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == b"" and process.wait() == 0
+
+
+def test_options_that_several_tools_share(parser):
+    for add in (add_cfg_options, add_members, add_device, add_cache, add_unsafe_load):
+        add(parser)
+    plain = parser.parse_args(["a.png"])
+    assert (plain.cfg_options, plain.members, plain.device, plain.unsafe_load) == ([], None, None, False)
+    assert plain.cache == "work_dirs/evidence"
+    text = "a.png --cfg-options a=1 b.0=x --members m n --device cuda:1 --cache c --unsafe-load"
+    given = parser.parse_args(text.split())
+    assert (given.cfg_options, given.members, given.device) == (["a=1", "b.0=x"], ["m", "n"], "cuda:1")
+    assert (given.cache, given.unsafe_load) == ("c", True)
+
+
+def test_defaults_stand_in_the_help(parser):
+    add_device(parser, "cuda where there is one")
+    add_cache(parser, None)
+    assert parser.parse_args(["a.png"]).cache is None
+    text = " ".join(parser.format_help().split())
+    assert "(default: cuda where there is one)" in text and "(default: none is kept)" in text
 
 
 def test_a_missing_files_message_is_all_that_it_says():

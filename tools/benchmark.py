@@ -18,7 +18,8 @@ DESCRIPTION = """Measure how many times faster and smaller cellseg is than the u
 
 Both sides get the same random cells and must compute the same; a difference is an error. Times are medians of the
 processor time of one thread, both sides by turns; memory is the peak of a process of its own, on top of what it
-holds before. See docs/benchmarks.md."""
+holds before. `pipeline` and `scaling` compare different work: what the ensemble costs beside its members, and many
+cells in one image beside few in many. `tuning` takes about ten minutes, the others two. See docs/benchmarks.md."""
 
 EXAMPLE = "python tools/benchmark.py voting rle --json out/benchmarks.json"
 
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         "names", metavar="NAME", nargs="*", help=f"what to measure: {', '.join(SUBJECTS)} (default: all)"
     )
     parser.add_argument(
-        "--json", metavar="FILE", help="write a list of rows: name, alternative, time_ratio, memory_ratio"
+        "--json", metavar="FILE", help="write a list of rows: name, alternative, time_ratio, memory_ratio and more"
     )
     parser.add_argument(
         "--instances",
@@ -49,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"in pixels (default: {default.height} {default.width})",
     )
     parser.add_argument(
-        "--repeats", type=int, metavar="N", help="how often each side is timed (default: 5 to 15, by how long it takes)"
+        "--repeats", type=int, metavar="N", help="how often each side is timed (default: 1 to 15, by how long it takes)"
     )
     return parser
 

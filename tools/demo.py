@@ -1,22 +1,29 @@
 """The whole job on synthetic images: data, three small members, tuning, inference, scores and pictures.
 
-It runs the same commands that a user would, one after another, and prints each of them.
+It runs the same commands that a user would and prints each of them: one after another, but for the trainings, which
+run beside each other.
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cellseg.cli import make_parser, run_command
 from cellseg.errors import CellsegError
+from cellseg.machine import available_cores
 
 ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = ("yolox", "mask_rcnn", "upernet")
+# The training that takes longest begins first.
+TRAINING_ORDER = ("mask_rcnn", "yolox", "upernet")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -44,11 +51,11 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
                 ["train.py", f"configs/demo/{name}.py", "--work-dir", f"{out}/{name}", "--overwrite"]
                 + ["--cfg-options", *where, f"seed={seed}"],
             )
-            for name in MEMBERS
+            for name in TRAINING_ORDER
         ),
         (
             "weights and thresholds, tuned on the validation images",
-            ["tune_ensemble.py", *ensemble, "--out", f"{out}/weights.json", "--seed", seed, *at],
+            ["tune_ensemble.py", *ensemble, "--out", f"{out}/weights.json", "--budget", "150", "--seed", seed, *at],
         ),
         (
             "inference on the held-out images",
@@ -75,14 +82,13 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
 def run(options: argparse.Namespace) -> int:
     """Run every step; stop at the first that fails."""
     started = time.monotonic()
+    todo = steps(options)
+    for number, (title, command) in enumerate(todo, start=1):
+        print(f"{number}/{len(todo)} {title}\n$ python tools/{shlex.join(command)}", flush=True)
     times = []
-    for number, (title, command) in enumerate(todo := steps(options), start=1):
-        begun = time.monotonic()
-        print(f"\n== {number}/{len(todo)} {title}\n$ python tools/{shlex.join(command)}", flush=True)
-        code = subprocess.run([sys.executable, f"tools/{command[0]}", *command[1:]], cwd=ROOT).returncode
-        if code:
-            raise CellsegError(f"the step failed with exit code {code}: python tools/{shlex.join(command)}")
-        times.append((title, time.monotonic() - begun))
+    for tool, group in groupby(todo, key=lambda step: step[1][0]):
+        run_stage = _run_beside if tool == "train.py" else _run_in_order
+        times += run_stage(list(group))
     print("\n== done")
     for title, seconds in times:
         print(f"{seconds:7.1f} s  {title}")
@@ -90,6 +96,52 @@ def run(options: argparse.Namespace) -> int:
     out = options.out
     print(f"\nsubmission: {out}/result/submission.csv\noverlays:   {out}/result/overlay\ncomparison: {out}/comparison")
     return 0
+
+
+def _run_step(title: str, command: list[str], lead: str = "", threads: int | None = None) -> tuple[str, float]:
+    """Run a command; returns its title and how long it took.
+
+    Args:
+        title: what it does.
+        command: tool and arguments.
+        lead: stands before each line that it prints.
+        threads: what it may use; None leaves that to it.
+    """
+    begun = time.monotonic()
+    print(f"\n== {title}", flush=True)
+    environment = dict(os.environ) if threads is None else {"OMP_NUM_THREADS": str(threads)} | os.environ
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) if lead else {}
+    call = [sys.executable, f"tools/{command[0]}", *command[1:]]
+    with subprocess.Popen(call, cwd=ROOT, env=environment, **pipes) as process:
+        for line in process.stdout or ():
+            print(f"{lead}{line}", end="", flush=True)
+    if process.returncode:
+        text = shlex.join(command)
+        raise CellsegError(f"the step failed with exit code {process.returncode}: python tools/{text}")
+    return title, time.monotonic() - begun
+
+
+def _run_in_order(group: list[tuple[str, list[str]]]) -> list[tuple[str, float]]:
+    """Run commands one after another, each with all cores."""
+    return [_run_step(*step) for step in group]
+
+
+def _run_beside(group: list[tuple[str, list[str]]]) -> list[tuple[str, float]]:
+    """Run trainings beside each other, as many at a time as there are cores, each with its share of them.
+
+    Small networks gain little from a second thread: two trainings of one thread are done long before two of two
+    threads that follow each other.
+    """
+    cores = available_cores()
+    beside = min(cores, len(group))
+    with ThreadPoolExecutor(beside) as pool:
+        running = [pool.submit(_run_step, *step, f"[{Path(step[1][1]).stem}] ", cores // beside) for step in group]
+        try:
+            return [step.result() for step in running]
+        except CellsegError:
+            # Those that have not begun need not; the others are waited for.
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,7 +6,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cellseg.cli import EXIT_DONE, EXIT_PARTIAL, add_unsafe_load, make_parser, run_command
+from cellseg.cli import (
+    EXIT_DONE,
+    EXIT_PARTIAL,
+    add_cfg_options,
+    add_device,
+    add_members,
+    add_unsafe_load,
+    make_parser,
+    run_command,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,17 +45,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="submission (submission.csv), labels (label images), overlay (pictures), cells (measurements); "
         "default: submission",
     )
-    parser.add_argument("--members", nargs="+", metavar="NAME", help="let only these members vote (default: all)")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N for all members (default: as in the config)")
+    add_members(parser)
+    add_device(parser)
     add_unsafe_load(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace the results that DIR holds")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        metavar="KEY=VALUE",
-        default=[],
-        help="settings over those of the config, dotted keys",
-    )
+    add_cfg_options(parser)
     return parser
 
 

@@ -3,10 +3,22 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cellseg.cli import add_unsafe_load, make_parser, run_command
+from cellseg.cli import (
+    add_cache,
+    add_cfg_options,
+    add_device,
+    add_members,
+    add_unsafe_load,
+    make_parser,
+    run_command,
+)
+
+if TYPE_CHECKING:
+    from cellseg.ensemble.tuning_report import TuningReport
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -14,35 +26,57 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "Tune an ensemble for the best competition mAP on validation images. A config is Python and gets executed:\n"
         "open only configs that you trust.\n\n"
-        "First each member alone is tuned, then the ensemble, with equal weights and each member alone among the\n"
-        "candidates, then the cell types that have enough images. The scores printed are those on the images that\n"
-        "were tuned on; images that the tuning did not see score lower.",
+        "First confidences are calibrated, then each member alone is tuned, then the ensemble, with equal weights and\n"
+        "each member alone among the candidates, then the cell types that have enough images. Scores on the images\n"
+        "that were tuned on are too good; --cross-validate measures on images that the tuning did not see.",
         "python tools/tune_ensemble.py configs/ensemble/small.py --out out/weights.json --budget 200",
     )
     parser.add_argument("config", help="ensemble config, for example configs/ensemble/small.py")
     parser.add_argument("--out", required=True, metavar="FILE", help="the weights file to write")
-    parser.add_argument("--tuner", metavar="NAME", help="uniform, random or differential_evolution (the default)")
     parser.add_argument(
-        "--budget", type=int, default=200, help="candidates to score for the ensemble; half of it for each member alone"
+        "--tuner",
+        metavar="NAME",
+        help="uniform, random, differential_evolution or aquila (default: the one that measures best)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=int,
+        default=200,
+        help="candidates to score for the ensemble; half of it for each member alone (default: 200)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of all random numbers (default: 0)")
-    parser.add_argument("--split", default="val", choices=("train", "val", "test", "all"), help="images to tune on")
-    parser.add_argument("--members", nargs="+", metavar="NAME", help="let only these members vote (default: all)")
-    parser.add_argument("--device", help="cpu, cuda or cuda:N for all members (default: as in the config)")
-    add_unsafe_load(parser)
     parser.add_argument(
-        "--cache",
+        "--shrinkage",
+        type=float,
+        metavar="S",
+        help="how strongly weights are drawn to equal ones when images are few; 0: not at all (default: as measured)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="fit the members' confidences on the tuning images first (default: yes)",
+    )
+    parser.add_argument(
+        "--cross-validate",
+        type=int,
+        default=0,
+        metavar="K",
+        help="tune K times more, each time without one of K parts of the images, and score that part; whole groups "
+        "stay together (default: 0, not done)",
+    )
+    parser.add_argument(
+        "--report",
         metavar="DIR",
-        default="work_dirs/evidence",
-        help="folder where the answers of the members are kept for the next tuning (default: work_dirs/evidence)",
+        help="write a report with the effect of each member and stage, and ceilings, to DIR (default: none)",
     )
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        metavar="KEY=VALUE",
-        default=[],
-        help="settings over those of the config, dotted keys",
-    )
+    parser.add_argument("--resume", action="store_true", help="go on with a tuning that was stopped (FILE.journal)")
+    parser.add_argument("--split", default="val", choices=("train", "val", "test", "all"), help="images to tune on")
+    add_members(parser)
+    add_device(parser)
+    add_unsafe_load(parser)
+    add_cache(parser)
+    add_cfg_options(parser)
     return parser
 
 
@@ -50,6 +84,8 @@ def run(options: argparse.Namespace) -> int:
     """Tune and print the scores."""
     # torch and the networks take seconds to import: --help and a mistyped option should not wait for them.
     from cellseg.ensemble.config import load_ensemble_config
+    from cellseg.ensemble.pool_tuning import TuningOptions
+    from cellseg.ensemble.search import SHRINKAGE
     from cellseg.ensemble.tuning import tune_ensemble
     from cellseg.training.config import parse_options
 
@@ -57,23 +93,46 @@ def run(options: argparse.Namespace) -> int:
     report = tune_ensemble(
         config.with_unsafe_load() if options.unsafe_load else config,
         options.out,
-        tuner=options.tuner,
-        budget=options.budget,
-        seed=options.seed,
+        TuningOptions(
+            tuner=options.tuner,
+            budget=options.budget,
+            seed=options.seed,
+            shrinkage=SHRINKAGE if options.shrinkage is None else options.shrinkage,
+            calibrate=options.calibrate,
+        ),
         split=options.split,
         members=options.members,
         device=options.device,
         cache=options.cache,
+        cross_validate_parts=options.cross_validate,
+        report=options.report,
+        resume=options.resume,
     )
-    print(f"competition mAP on the {report.images} images of split {options.split!r}, which were tuned on:")
+    _print_scores(report)
+    print(f"written: {options.out}")
+    if options.report:
+        print(f"report: {options.report}")
+    return 0
+
+
+def _print_scores(report: "TuningReport") -> None:
+    print(f"competition mAP on the {report.images} images of split {report.split!r}, which were tuned on:")
     print(f"{'':<24}{'before':>8}{'tuned':>8}")
-    for name, row in {**report.alone, "ensemble": report.ensemble}.items():
-        print(f"{name:<24}{row.before:>8.4f}{row.after:>8.4f}")
-    weights = report.ensemble.settings.general.normalized()
+    for name, row in report.tuning.scores().items():
+        before = f"{row['before']:.4f}" if "before" in row else ""
+        print(f"{name:<24}{before:>8}{row['after']:>8.4f}")
+    weights = report.tuning.settings.general.normalized()
     print("weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights.items()))
     print(f"cell types with settings of their own: {', '.join(report.types) or 'none'}")
-    print(f"written: {options.out}")
-    return 0
+    if report.cross_validation is None:
+        return
+    print(f"on images that the tuning did not see ({len(report.cross_validation.cases)} parts):")
+    print(f"{'':<24}{'mAP':>8}  ensemble minus this [95%]")
+    for row in report.cross_validation.table():
+        gain = "" if row.difference is None else f"{row.difference:+.4f}"
+        if row.difference_interval is not None:
+            gain += " [{:+.4f}, {:+.4f}]".format(*row.difference_interval)
+        print(f"{row.name:<24}{row.map:>8.4f}  {gain}".rstrip())
 
 
 def main(arguments: list[str] | None = None) -> int:

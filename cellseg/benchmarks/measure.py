@@ -22,44 +22,53 @@ _BALLAST_BYTES = 1 << 20
 
 
 class Times(NamedTuple):
-    """Median seconds of each side."""
+    """Median seconds of each side, and what the subject measures besides."""
 
     cellseg: float
     alternative: float
+    more: dict[str, Any]
 
 
 def measure_times(name: str, scale: Scale, repeats: int) -> Times:
-    """Time both sides by turns, after a first run of each whose results must be the same.
+    """Time both sides by turns; the results of their first runs must fit each other.
 
     It is processor time: with one thread that is the time on the clock of an idle machine, and other programs do not
-    count. By turns, so that a machine that becomes slower does so for both.
+    count. By turns, so that a machine that becomes slower does so for both. Before, each side has run on a few cells.
 
     Raises:
-        CellsegError: the two sides do not compute the same.
+        CellsegError: the two sides do not compute the same, or what a side computed is wrong.
     """
     subject = _prepare(name)
+    tiny = subject.make_inputs(_TINY)
+    for side in SIDES:
+        _side(subject, side)(tiny)
+    del tiny
     inputs = subject.make_inputs(scale)
-    difference = subject.find_difference(subject.run_cellseg(inputs), subject.run_alternative(inputs))
-    if difference:
-        raise CellsegError(f"{name}: cellseg and the alternative do not compute the same: {difference}")
-    seconds = {side: [] for side in SIDES}
-    for _ in range(repeats):
+    seconds: dict[str, list[float]] = {side: [] for side in SIDES}
+    for turn in range(repeats):
+        results = []
         for side in SIDES:
             run = _side(subject, side)
             begin = time.process_time()
             result = run(inputs)
             seconds[side].append(time.process_time() - begin)
+            if turn == 0:
+                results.append(result)
             # Not while the other side runs.
             del result
-    return Times(*(statistics.median(seconds[side]) for side in SIDES))
+        if results and (difference := subject.find_difference(*results)):
+            raise CellsegError(f"{name}: {difference}")
+    more = subject.measure_more(scale) if hasattr(subject, "measure_more") else {}
+    return Times(*(statistics.median(seconds[side]) for side in SIDES), more)
 
 
 def measure_memory(name: str, side: str, scale: Scale) -> int:
     """Bytes that one run of one side needs at its peak, on top of the process with everything imported and loaded."""
     subject = _prepare(name)
     run = _side(subject, side)
-    run(subject.make_inputs(_TINY))
-    inputs = subject.make_inputs(scale)
+    make_inputs = getattr(subject, "make_memory_inputs", subject.make_inputs)
+    run(make_inputs(_TINY))
+    inputs = make_inputs(scale)
     ballast = _fill_to_peak()
     before = _peak_bytes()
     result = run(inputs)

@@ -1,9 +1,14 @@
 """What is measured: a module of this package for each subject, with both sides and their inputs.
 
-A module has four functions: ``make_inputs(scale)``, ``run_cellseg(inputs)`` and ``run_alternative(inputs)``, which do
-the same work, and ``find_difference(ours, theirs)``, which says in words how their results differ ('' where they are
-the same). The alternatives are frozen: they are what people write, without obvious waste, and are not changed with
-cellseg. Nothing is imported here, so that a command line is checked in no time.
+A module has four functions: ``make_inputs(scale)``, ``run_cellseg(inputs)``, ``run_alternative(inputs)``, and
+``find_difference(ours, theirs)``, which says in words how the results of the two sides differ ('' where they are the
+same). The alternatives are frozen: they are what people write, without obvious waste, and are not changed with cellseg.
+
+Where the two sides do different work (``same_work`` is False), as when one is to cost little beside the other,
+``find_difference`` says what is wrong with their results. A module may have ``measure_more(scale)`` for further values
+of its row, and ``make_memory_inputs(scale)`` where the peak of its memory is reached with less to do.
+
+Nothing is imported here, so that a command line is checked in no time.
 """
 
 from dataclasses import dataclass
@@ -50,13 +55,21 @@ class Subject:
         work: what both sides do.
         alternative: how the other side does it.
         repeats: how often each side is timed when the user does not say.
+        same_work: whether both sides do the same work; else the time of one is given as a share of the other's.
+        part: the part of the work that the alternative does, where doing all of it would take too long; its time is
+            divided by this.
     """
 
     name: str
     work: str
     alternative: str
     repeats: int
+    same_work: bool = True
+    part: float = 1.0
 
+
+# Of the evaluations of a tuning, the plain way does every tenth.
+TUNING_PART = 0.1
 
 SUBJECTS = {
     subject.name: subject
@@ -78,6 +91,27 @@ SUBJECTS = {
             "competition mAP of one image from the texts of two submissions",
             "dense masks, pycocotools encode and iou, a loop over thresholds",
             9,
+        ),
+        Subject(
+            "pipeline",
+            "from evidence of 3 members to submission rows: vote, masks, scores, suppression, claims, cleaning, texts",
+            "inference of the three small members (untrained) on the same image and for as many boxes",
+            3,
+            same_work=False,
+        ),
+        Subject(
+            "scaling",
+            "the same for 4 times as many cells in one image",
+            "the same for as many cells in 16 images, as if the cost of an image were linear in its cells",
+            5,
+            same_work=False,
+        ),
+        Subject(
+            "tuning",
+            "scores of 300 settings on 40 images with 4 members and 120 cells each",
+            "resolve and competition_map for every image and setting; every tenth setting is measured",
+            1,
+            part=TUNING_PART,
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Plots as PNG files: the curves of a training, and scores with their intervals."""
+"""Plots as PNG files: the curves of a training, scores with their intervals, and how reliable predictions are."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from cellseg.errors import InputError, MissingFileError
 from cellseg.io.files import atomic_path
+from cellseg.metrics.reliability import ReliabilityCurve
 from cellseg.training.curves import read_curves
 
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#7f7f7f")
@@ -102,6 +103,44 @@ def plot_scores(rows: Sequence[ScoreRow], out: str | Path, title: str = "", labe
     axes.set_ylim(len(rows) - 0.4, -0.8)
     axes.set_xlabel(label)
     axes.grid(axis="x", alpha=0.25)
+    _save(figure, out, title)
+
+
+def plot_reliability(
+    curve: ReliabilityCurve,
+    out: str | Path,
+    title: str = "",
+    predicted: str = "1 - uncertainty",
+    actual: str = "IoU with the true cell",
+) -> None:
+    """Plot what happened over what was predicted, with the number of predictions below.
+
+    On the dashed line predictions would be right; the shaded distance to it is what the calibration error counts.
+    Without predictions there is only that line.
+
+    Args:
+        curve: from ``reliability_curve``.
+        out: PNG file to write.
+        title: a line above the plot.
+        predicted, actual: names of the axes.
+    """
+    rows = [row for row in curve.rows if row.count]
+    figure = Figure(figsize=(4.4, 5.2), dpi=_DPI, layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    x, y = [row.mean_predicted for row in rows], [row.mean_actual for row in rows]
+    top.plot([0, 1], [0, 1], "--", color=COLORS[7], linewidth=1.0)
+    top.vlines(x, x, y, color=COLORS[1], alpha=0.35, linewidth=5)
+    top.plot(x, y, "o-", color=COLORS[0], linewidth=1.6, markersize=5)
+    top.set_ylabel(actual)
+    top.set_ylim(0, 1)
+    top.set_title(f"calibration error {curve.error:.3f}", fontsize=9)
+    for row in rows:
+        bottom.bar(row.lower, row.count, row.upper - row.lower, align="edge", color=COLORS[0], edgecolor="white")
+    bottom.set_xlim(0, 1)
+    bottom.set_xlabel(predicted)
+    bottom.set_ylabel("count")
+    for axes in (top, bottom):
+        axes.grid(alpha=0.25)
     _save(figure, out, title)
 
 

@@ -48,12 +48,13 @@ def fake(monkeypatch):
     """Install a subject of two plain functions; torch's number of threads is put back afterwards."""
     threads = torch.get_num_threads()
 
-    def install(ours, theirs):
+    def install(ours, theirs, **more):
         subject = SimpleNamespace(
             make_inputs=lambda scale: scale,
             run_cellseg=ours,
             run_alternative=theirs,
             find_difference=lambda a, b: "" if a == b else f"{a} is not {b}",
+            **more,
         )
         monkeypatch.setitem(sys.modules, "cellseg.benchmarks.fake", subject)
 
@@ -66,31 +67,50 @@ def test_memory_of_known_size(project_root, side, expected):
     command = [sys.executable, "-c", textwrap.dedent(MEMORY), side]
     done = subprocess.run(command, cwd=project_root, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    assert int(done.stdout) / MIB == pytest.approx(expected, abs=0.6)
+    # The last block of ballast may rise above the peak by up to 1 MiB, which hides as much of what is measured.
+    assert expected - 1.1 <= int(done.stdout) / MIB <= expected + 0.6
+
+
+def test_memory_can_be_measured_on_less(fake):
+    seen = []
+
+    def side(inputs):
+        seen.append(inputs)
+
+    fake(side, side, make_memory_inputs=lambda scale: ("less", scale.instances))
+    measure.measure_memory("fake", "cellseg", Scale(7))
+    assert seen == [("less", 4), ("less", 7)]
 
 
 def test_sides_are_timed_by_turns(fake, monkeypatch):
-    clock, calls = [0.0], []
+    clock, calls, scales = [0.0], [], []
 
     def side(name, durations):
         def run(inputs):
-            assert inputs == Scale() and torch.get_num_threads() == 1
+            assert torch.get_num_threads() == 1
             calls.append(name)
+            scales.append(inputs)
             clock[0] += durations.pop(0)
             return "same"
 
         return run
 
     monkeypatch.setattr(measure.time, "process_time", lambda: clock[0])
-    # The first run of each compares results and is not timed.
+    # The first run of each is on a few cells and is not timed.
     fake(side("ours", [100.0, 1.0, 9.0, 2.0]), side("theirs", [100.0, 30.0, 10.0, 20.0]))
-    assert measure.measure_times("fake", Scale(), 3) == (2.0, 20.0)
+    assert measure.measure_times("fake", Scale(), 3) == (2.0, 20.0, {})
     assert calls == ["ours", "theirs"] * 4
+    assert [scale.instances for scale in scales] == [4, 4] + [400] * 6
+
+
+def test_a_subject_can_measure_more(fake):
+    fake(lambda inputs: 1, lambda inputs: 1, measure_more=lambda scale: {"cells": scale.instances})
+    assert measure.measure_times("fake", Scale(7), 1).more == {"cells": 7}
 
 
 def test_a_difference_is_an_error(fake):
     fake(lambda inputs: 1, lambda inputs: 2)
-    with pytest.raises(CellsegError, match="^fake: cellseg and the alternative do not compute the same: 1 is not 2$"):
+    with pytest.raises(CellsegError, match="^fake: 1 is not 2$"):
         measure.measure_times("fake", Scale(), 1)
 
 
@@ -101,6 +121,12 @@ def test_ratios():
         "alternative": SUBJECTS["voting"].alternative,
         "time_ratio": 150.0,
         "memory_ratio": 25.0,
+        "milliseconds": 10.0,
+        "alternative_milliseconds": 1500.0,
+        "peak_mib": 20.0,
+        "alternative_peak_mib": 500.0,
+        "same_work": True,
+        "more": {},
     }
     # What lies below the accuracy of the measurement makes no ratio, neither infinite nor below 1.
     assert Row(SUBJECTS["rle"], 0.01, 0.02, 0, 5 * MIB).memory_ratio == 10.0
@@ -112,6 +138,26 @@ def test_table():
     assert text.splitlines()[0] == "400 instances, image of 520 x 704 (height x width), one thread"
     assert text.splitlines()[3].split() == "voting 10.0 ms 20.0 MiB 1500.0 ms 500.0 MiB 150.0x 25.0x".split()
     assert text.endswith(f"against {SUBJECTS['voting'].alternative}\n")
+
+
+def test_table_of_other_work():
+    """Of work that is not the same the share is told, and values of its own stand below."""
+    more = {"exponent": 1.1, "milliseconds": {"100": 2.5, "200": 5.5}}
+    row = Row(SUBJECTS["pipeline"], 0.05, 2.0, 20 * MIB, 80 * MIB, more)
+    lines = format_rows([row, Row(SUBJECTS["tuning"], 90.0, 360.0, MIB, MIB)], Scale()).splitlines()
+    assert lines[3].split() == "pipeline 50.0 ms 20.0 MiB 2000.0 ms 80.0 MiB 40.0x 4.0x".split()
+    assert lines[4].split() == "tuning 1.5 min 1.0 MiB 6.0 min 1.0 MiB 4.0x 1.0x".split()
+    assert lines[6] == f"pipeline: {row.subject.work}, against {row.subject.alternative}; 2.5% of its time"
+    assert lines[7:9] == ["  exponent: 1.1", "  milliseconds: 100: 2.5, 200: 5.5"]
+    assert not lines[9].endswith("of its time")
+
+
+def test_a_part_of_the_work_counts_for_all_of_it(monkeypatch):
+    results = {"measure_times": measure.Times(1.0, 5.0, {"images": 40}), "measure_memory": MIB}
+    monkeypatch.setattr(rows, "_in_new_process", lambda function, *arguments: results[function])
+    [row] = rows.measure_rows([SUBJECTS["tuning"]], Scale())
+    assert (row.seconds, row.alternative_seconds, row.time_ratio) == (1.0, 50.0, 50.0)
+    assert row.to_dict()["more"] == {"images": 40}
 
 
 # Another process imports the function by its module's name, so the module has to lie on the path.

@@ -6,21 +6,127 @@ import numpy as np
 import pytest
 import torch
 
-from cellseg.benchmarks import cells, competition_map, notebook, rle, voting
+from cellseg.benchmarks import cells, competition_map, notebook, pipeline, rle, scaling, simulated, tuning, voting
 from cellseg.benchmarks.subjects import LARGEST_BOX, SMALLEST_BOX, SUBJECTS, Scale, find_subjects
+from cellseg.ensemble import resolve, uniform_settings
 from cellseg.errors import InputError
+from cellseg.metrics import competition_map as competition_score
 from cellseg.structures import CropMasks
 
 SMALL = Scale(30, 70, 90)
 SCALES = [Scale(1, 60, 60), SMALL, Scale(60, 130, 64)]
 
 
+def uniform(evidence):
+    return uniform_settings(evidence.members, evidence.class_names, score_threshold=0.1, min_area=10)
+
+
 @pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", SUBJECTS)
+@pytest.mark.parametrize("name", [name for name in SUBJECTS if name != "pipeline"])
 def test_both_sides_compute_the_same(name, scale):
     subject = importlib.import_module(f"cellseg.benchmarks.{name}")
     inputs = subject.make_inputs(scale)
     assert subject.find_difference(subject.run_cellseg(inputs), subject.run_alternative(inputs)) == ""
+
+
+def test_simulated_cells_are_found_by_most_members():
+    scale = Scale(30, 280, 360)
+    evidence = simulated.simulate_evidence(3, scale, members=4)
+    assert evidence.members == ("yolox", "mask_rcnn", "upernet", "upernet_b") and len(evidence) == 30
+    assert (evidence.scores.diff() <= 0).all() and evidence.confidence.shape == (4, 30)
+    truth = simulated.simulate_truth(3, evidence)
+    assert 10 < len(truth) < 30 and not truth.overlaps() and (truth.areas() > 0).all()
+    score = competition_score([resolve(evidence, uniform(evidence)).masks], [truth])
+    assert 0.1 < score.map < 0.95
+    again = simulated.simulate_evidence(3, scale, members=4)
+    assert torch.equal(again.evidence[2].values, evidence.evidence[2].values)
+    assert not torch.equal(again.evidence[2].values, evidence.evidence[1].values)
+    image = simulated.draw_image(evidence)
+    inside = evidence.evidence[0].threshold(0.9).to_dense().any(0).numpy()
+    assert image.shape == (280, 360, 3) and image[inside].mean() > image[~inside].mean() + 40
+
+
+@pytest.fixture(scope="module")
+def inference():
+    """Inputs of ``pipeline`` for a few cells, with its untrained members."""
+    return pipeline.make_inputs(SMALL)
+
+
+def test_untrained_members_are_those_of_the_small_configs(inference):
+    assert [member.name for member in inference.members] == ["yolox", "mask_rcnn", "upernet"]
+    for member in inference.members:
+        assert member.class_names == simulated.CLASS_NAMES
+    mask_rcnn, upernet = inference.members[1:]
+    assert mask_rcnn.model.backbone.depth == 10 and upernet.model.backbone.depth == 18
+
+
+def test_the_pipeline_ends_with_rows(inference):
+    rows = pipeline.run_cellseg(inference)
+    masks = CropMasks.from_rle(rows, (70, 90))
+    expected = resolve(inference.evidence, uniform(inference.evidence)).masks
+    assert torch.equal(masks.to_dense(), expected.to_dense()) and len(masks) > 8
+
+
+def test_members_answer_for_all_boxes(inference):
+    found = pipeline.run_alternative(inference)
+    assert len(found) == 3
+    for masks, confidence in found:
+        assert torch.equal(masks.windows, inference.evidence.evidence[0].windows) and len(confidence) == 30
+
+
+def test_wrong_results_of_the_pipeline_are_told(inference):
+    rows, found = pipeline.run_cellseg(inference), pipeline.run_alternative(inference)
+    assert pipeline.find_difference([*rows, rows[0]], found) == "rows of the submission overlap"
+    assert pipeline.find_difference(rows[:2], found) == "2 rows for 30 boxes"
+    moved = (found[0][0][:29], found[0][1][:29])
+    assert pipeline.find_difference(rows, [found[1], moved]) == "members answered for other windows"
+
+
+def test_scaling_compares_equally_many_cells():
+    inputs = scaling.make_inputs(Scale(40, 130, 120))
+    assert len(inputs.crowded) == 160 == sum(len(evidence) for evidence in inputs.sparse)
+    assert len(inputs.sparse) == 16
+    assert scaling.find_difference([["1 1"]], [["1 1"], []]) == "an image has no rows"
+
+
+def test_the_exponent_of_growth(monkeypatch):
+    clock = [0.0]
+
+    def quadratic(evidence):
+        clock[0] += 1e-4 * len(evidence) ** 2
+
+    monkeypatch.setattr(scaling, "write_rows", quadratic)
+    monkeypatch.setattr(scaling.time, "process_time", lambda: clock[0])
+    more = scaling.measure_more(Scale(40, 70, 90))
+    assert more["exponent"] == pytest.approx(2.0, abs=1e-3)
+    assert more["milliseconds"] == {"10": 10.0, "20": 40.0, "40": 160.0, "80": 640.0, "160": 2560.0}
+
+
+def test_tuning_has_the_promised_size_and_reuses_half():
+    assert tuning.counts(Scale()) == (40, 120, 300)
+    inputs = tuning.make_inputs(SMALL)
+    assert (len(inputs.images), len(inputs.truths), len(inputs.candidates)) == (3, 3, 22)
+    assert tuning.measure_more(SMALL) == dict(images=3, cells_per_image=9, members=4, evaluations=22)
+    kept = [("weights", "exponent", "mask_threshold")] * 2
+    for index, (first, second) in enumerate(zip(inputs.candidates, inputs.candidates[1:], strict=False)):
+        same = [getattr(first.general, name) == getattr(second.general, name) for name in kept[0]]
+        assert all(same) if index % 2 == 0 else not any(same)
+        assert first.general.score_threshold != second.general.score_threshold
+
+
+def test_memory_of_tuning_is_that_of_fewer_settings():
+    inputs, fewer = tuning.make_inputs(SMALL), tuning.make_memory_inputs(SMALL)
+    assert fewer.candidates == inputs.candidates[:20] and len(fewer.images) == len(inputs.images)
+
+
+def test_tuning_reports_a_difference():
+    inputs = tuning.make_inputs(SMALL)
+    ours, theirs = tuning.run_cellseg(inputs), tuning.run_alternative(inputs)
+    assert (len(ours), len(theirs)) == (22, 3) and len({float(scores.mean()) for scores in ours}) > 15
+    theirs[1][2] += 1e-9
+    assert tuning.find_difference(ours, theirs).startswith(
+        "image 2 scores 0."
+    ) and "settings 10" in tuning.find_difference(ours, theirs)
 
 
 def test_boxes_have_the_promised_sides_and_crowd():
@@ -80,7 +186,11 @@ def test_notebook_code():
 
 
 def test_find_subjects():
-    assert [subject.name for subject in find_subjects([])] == ["voting", "rle", "competition_map"]
+    names = ["voting", "rle", "competition_map", "pipeline", "scaling", "tuning"]
+    assert [subject.name for subject in find_subjects([])] == names
     assert [subject.name for subject in find_subjects(["rle", "voting", "rle"])] == ["rle", "voting"]
-    with pytest.raises(InputError, match="^unknown benchmark 'speed': choose from voting, rle, competition_map$"):
+    with pytest.raises(
+        InputError,
+        match="^unknown benchmark 'speed': choose from voting, rle, competition_map, pipeline, scaling, tuning$",
+    ):
         find_subjects(["rle", "speed"])

@@ -38,16 +38,38 @@ def test_table_values_and_pictures(compare, blob_project):
     code, out, err = compare()
     assert (code, err) == (0, "")
     folder = blob_project.root / "out"
-    files = {"comparison.json", "comparison.md", "comparison.png", "examples.png"}
+    files = {"comparison.json", "comparison.md", "comparison.png", "examples.png", "reliability.png"}
     assert {path.name for path in folder.iterdir()} == files
     assert (folder / "comparison.md").read_text() == out
     plain = json.loads((folder / "comparison.json").read_text())
     assert [row["name"] for row in plain["rows"]] == ["sharp", "shifted", "ensemble"] and plain["split"] == "test"
     assert all(f"| {row['name']} | {row['map']:.3f} |" in out for row in plain["rows"])
     assert plain["rows"][2]["map"] > 0.2
-    for name in ("comparison.png", "examples.png"):
+    for name in ("comparison.png", "examples.png", "reliability.png"):
         with Image.open(folder / name) as picture:
             assert np.asarray(picture.convert("RGB")).std() > 10
+
+
+def test_vote_schemes_have_rows(compare, blob_project):
+    code, out, err = compare("--votes", "median", "staple", "--device", "cpu", "--cache", "kept")
+    assert (code, err) == (0, "")
+    plain = json.loads((blob_project.root / "out" / "comparison.json").read_text())
+    kinds = [(row["name"], row["kind"]) for row in plain["rows"]]
+    assert kinds == [
+        ("sharp", "member"),
+        ("shifted", "member"),
+        ("median vote", "vote"),
+        ("staple vote", "vote"),
+        ("ensemble", "ensemble"),
+    ]
+    assert "| median vote |" in out and list((blob_project.root / "kept").iterdir())
+
+
+def test_the_help_names_every_scheme(blob_project):
+    from cellseg.ensemble.vote_schemes import SCHEMES
+
+    code, out, _ = blob_project.call("compare", "--help")
+    assert code == 0 and ", ".join(SCHEMES) in " ".join(out.split())
 
 
 def test_the_same_call_gives_the_same_bytes(compare, blob_project):
@@ -65,6 +87,7 @@ def test_the_same_call_gives_the_same_bytes(compare, blob_project):
         (["--split", "val"], "--split val: the weights were tuned on it; score them on images that tuning did not see"),
         (["--weights", "none.json"], "none.json: no such file"),
         (["--cfg-options", "data_root=nowhere"], "nowhere: not a data folder"),
+        (["--votes", "mode"], "--votes mode: unknown; the schemes are mean, "),
         (["--cfg-options", "dataroot=x"], "ensemble.py: --cfg-options dataroot: the config has no 'dataroot'"),
     ],
 )

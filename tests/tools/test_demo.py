@@ -49,7 +49,7 @@ def test_every_step_is_understood_by_its_tool(steps, monkeypatch):
         "compare.py",
     ]
     options = [parsed(command, monkeypatch) for _, command in steps]
-    prepare, yolox, mask_rcnn, upernet, tune, infer, evaluate, compare = options
+    prepare, mask_rcnn, yolox, upernet, tune, infer, evaluate, compare = options
     assert (prepare.form, prepare.out, prepare.seed, prepare.num_images) == ("synthetic", "data/y", 3, 120)
     for training in (yolox, mask_rcnn, upernet):
         assert "data_root=data/y" in training.cfg_options and "seed=3" in training.cfg_options
@@ -76,11 +76,21 @@ def runs(demo, monkeypatch):
     """Notes the commands instead of running them; the one whose tool is in ``codes`` fails."""
     calls, codes = [], {}
 
-    def run(command, cwd):
-        calls.append((command, cwd))
-        return subprocess.CompletedProcess(command, codes.get(command[1], 0))
+    class Process:
+        """What the demo uses of a subprocess.Popen."""
 
-    monkeypatch.setattr(demo.subprocess, "run", run)
+        def __init__(self, command, cwd, env, stdout=None, stderr=None, text=None):
+            calls.append((command, cwd, env))
+            self.returncode = codes.get(command[1], 0)
+            self.stdout = iter(["first\n", "second\n"]) if stdout == subprocess.PIPE else None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            return None
+
+    monkeypatch.setattr(demo.subprocess, "Popen", Process)
     monkeypatch.setattr(sys, "argv", ["demo.py"])
     return calls, codes
 
@@ -89,18 +99,50 @@ def test_runs_every_step_with_this_interpreter_in_the_project(demo, runs, capsys
     calls, _ = runs
     assert demo.main([]) == 0
     expected = demo.steps(demo.build_parser().parse_args([]))
-    assert [command for command, _ in calls] == [
+    # The trainings begin in any order.
+    assert sorted(command for command, *_ in calls) == sorted(
         [sys.executable, f"tools/{command[0]}", *command[1:]] for _, command in expected
-    ]
-    assert {cwd for _, cwd in calls} == {PROJECT}
+    )
+    assert [call[0][1] for call in calls] == [f"tools/{command[0]}" for _, command in expected]
+    assert {cwd for _, cwd, _ in calls} == {PROJECT}
     out = capsys.readouterr().out
-    assert "== 1/8 synthetic phase-contrast images\n$ python tools/prepare_data.py synthetic --out data/demo" in out
+    assert "1/8 synthetic phase-contrast images\n$ python tools/prepare_data.py synthetic --out data/demo" in out
     assert "submission: work_dirs/demo/result/submission.csv" in out and " s  in all" in out
 
 
 def test_commands_are_printed_as_they_can_be_typed(demo, runs, capsys):
     assert demo.main(["--out", "work dirs/x"]) == 0
     assert "--work-dir 'work dirs/x/yolox'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, "1"), (2, "1"), (3, "1"), (8, "2")])
+def test_trainings_share_the_cores(demo, runs, capsys, monkeypatch, cores, threads):
+    calls, _ = runs
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(demo, "available_cores", lambda: cores)
+    assert demo.main([]) == 0
+    for command, _, environment in calls:
+        expected = threads if command[1] == "tools/train.py" else None
+        assert environment.get("OMP_NUM_THREADS") == expected
+    lines = capsys.readouterr().out.splitlines()
+    for name in demo.MEMBERS:
+        own = [line for line in lines if line.startswith(f"[{name}] ")]
+        assert own == [f"[{name}] first", f"[{name}] second"]
+
+
+def test_the_users_own_number_of_threads_is_kept(demo, runs, monkeypatch):
+    calls, _ = runs
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert demo.main([]) == 0
+    assert {environment["OMP_NUM_THREADS"] for *_, environment in calls} == {"5"}
+
+
+def test_a_training_that_fails_ends_the_demo(demo, runs, capsys):
+    calls, codes = runs
+    codes["tools/train.py"] = 2
+    assert demo.main([]) == 2
+    assert "tools/tune_ensemble.py" not in [call[0][1] for call in calls]
+    assert "failed with exit code 2: python tools/train.py configs/demo/" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("code", [1, 2, -9])

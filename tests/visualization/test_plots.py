@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cellseg.errors import InputError, MissingFileError
+from cellseg.metrics.reliability import reliability_curve
 from cellseg.visualization import ScoreRow, plot_curves, plot_scores
-from cellseg.visualization.plots import COLORS, _running_mean
+from cellseg.visualization.plots import COLORS, _running_mean, plot_reliability
 
 
 def read(path):
@@ -103,3 +105,28 @@ def test_score_rows_are_checked(tmp_path, rows, name, message):
         plot_scores(rows, tmp_path / name)
     assert str(caught.value) == message.format(out=tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def shaded(path):
+    """Pixels of the distance between the curve and the line on which predictions are right."""
+    return int((np.abs(read(path).astype(int) - [0xF1, 0xC6, 0xA5]).max(2) <= 12).sum())
+
+
+def test_reliability_shows_how_far_predictions_are_off(tmp_path):
+    predicted = torch.linspace(0, 1, 200)
+    for name, actual in (("right", predicted), ("near", predicted * 0.8), ("far", predicted * 0.4)):
+        plot_reliability(reliability_curve(predicted, actual), tmp_path / f"{name}.png", name)
+    right, near, far = (shaded(tmp_path / f"{name}.png") for name in ("right", "near", "far"))
+    assert right < near < far
+    assert holds(read(tmp_path / "far.png"), COLORS[0])
+
+
+def test_reliability_is_repeatable_and_may_be_empty(tmp_path):
+    predicted = torch.rand(50, generator=torch.Generator().manual_seed(0))
+    for name in ("first.png", "second.png"):
+        plot_reliability(reliability_curve(predicted, predicted > 0.5, 5), tmp_path / name, "a title")
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+    plot_reliability(reliability_curve(torch.zeros(0), torch.zeros(0)), tmp_path / "none.png")
+    assert not holds(read(tmp_path / "none.png"), COLORS[0])
+    with pytest.raises(InputError, match="plots are written as .png files"):
+        plot_reliability(reliability_curve(predicted, predicted), tmp_path / "a.pdf")
