@@ -206,10 +206,10 @@ def test_every_option_of_data_preparation_is_described():
 
 def test_every_setting_of_the_ensemble_is_described():
     from cellseg.ensemble import FusionOptions, Settings
-    from cellseg.ensemble.claims import POLICIES
+    from cellseg.ensemble.boxes.checks import METHODS, RULES
     from cellseg.ensemble.folder_run import FORMATS, INSTANCE_COLUMNS
-    from cellseg.ensemble.fusion_checks import METHODS, RULES
     from cellseg.ensemble.tuners import TUNERS
+    from cellseg.ensemble.votes.claims import POLICIES
     from cellseg.io.results import CELL_COLUMNS
 
     names = [field.name for kind in (FusionOptions, Settings) for field in dataclasses.fields(kind)]

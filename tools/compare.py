@@ -43,10 +43,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Compare, print the table, write the files."""
-    from cellseg.ensemble.cache import EvidenceCache
-    from cellseg.ensemble.comparison import compare_members
-    from cellseg.ensemble.comparison_report import comparison_json, comparison_text, plot_comparison
+    from cellseg.ensemble.comparison.compare import compare_members
+    from cellseg.ensemble.comparison.report import comparison_json, comparison_text, plot_comparison
     from cellseg.ensemble.config import load_ensemble_config
+    from cellseg.ensemble.evidence.cache import EvidenceCache
     from cellseg.io.files import write_json, write_text
     from cellseg.io.results import write_picture
     from cellseg.training.config import parse_options

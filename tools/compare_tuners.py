@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     """Compare, print the table, write the files."""
     # torch and the networks take seconds to import: --help and a mistyped option should not wait for them.
     from cellseg.ensemble.config import load_ensemble_config
-    from cellseg.ensemble.tuner_study import StudyOptions, study_tuners
+    from cellseg.ensemble.tuning.tuner_study import StudyOptions, study_tuners
     from cellseg.io.files import write_json, write_text
     from cellseg.training.config import parse_options
 

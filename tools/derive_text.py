@@ -153,11 +153,12 @@ def _dataset(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
-    from cellseg.io.files import write_json
     from cellseg.multimodal.derive.answer_scores import read_answers, read_questions, score_answers
     from cellseg.multimodal.derive.dataset_files import QUESTIONS
     from cellseg.multimodal.derive.slot_scores import score_captions
     from cellseg.multimodal.derive.tables import answer_table, slot_table
+
+    from cellseg.io.files import write_json
 
     if not (options.data or options.vqa):
         raise InputError("score: give --data, --vqa or both")

@@ -13,8 +13,8 @@ from cellseg.cli import EXIT_DONE, make_parser, run_command
 from cellseg.errors import InputError
 
 if TYPE_CHECKING:
-    from cellseg.ensemble.foreign_run import FusedResults, FusionJob
-    from cellseg.ensemble.matching import MatchOptions
+    from cellseg.ensemble.matching.foreign_run import FusedResults, FusionJob
+    from cellseg.ensemble.matching.match import MatchOptions
 
 DESCRIPTION = """Fuse the results of several programs, each a submission (CSV id,predicted) or a folder of label images
 (0 is background; 8, 16 or 32 bit). Cells whose masks overlap enough are the same; the rule says how many programs must
@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Fuse and say what came out."""
     # torch takes seconds to import: --help and a mistyped option should not wait for it.
-    from cellseg.ensemble.foreign_run import files_to_replace, fuse_results, write_results
+    from cellseg.ensemble.matching.foreign_run import files_to_replace, fuse_results, write_results
 
     job = make_job(options)
     replaced = files_to_replace(options.out, options.overwrite)
@@ -92,8 +92,8 @@ def run(options: argparse.Namespace) -> int:
 
 def make_job(options: argparse.Namespace) -> "FusionJob":
     """The job that the options describe."""
-    from cellseg.ensemble.foreign import Source, sizes_of_images, sizes_of_table
-    from cellseg.ensemble.foreign_run import FusionJob
+    from cellseg.ensemble.matching.foreign import Source, sizes_of_images, sizes_of_table
+    from cellseg.ensemble.matching.foreign_run import FusionJob
 
     paths = read_pairs(options.sources, "NAME=PATH")
     suffixes = read_pairs(options.label_suffix, "--label-suffix")
@@ -120,7 +120,7 @@ def make_job(options: argparse.Namespace) -> "FusionJob":
 
 def make_options(options: argparse.Namespace, names: Sequence[str]) -> "MatchOptions":
     """Options of matching from the command line; those that do nothing are refused."""
-    from cellseg.ensemble.matching import MatchOptions, weights_of
+    from cellseg.ensemble.matching.match import MatchOptions, weights_of
 
     given = {name: getattr(options, name) for name in (*TUNED, *FIXED) if getattr(options, name) is not None}
     if options.tune:

@@ -25,8 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Pool, print the table, write the files."""
-    from cellseg.ensemble.pooling import pool_comparisons
-    from cellseg.ensemble.pooling_report import plot_pool, pool_json, pool_table
+    from cellseg.ensemble.comparison.pooling import pool_comparisons
+    from cellseg.ensemble.comparison.pooling_report import plot_pool, pool_json, pool_table
     from cellseg.io.files import write_json, write_text
 
     pool = pool_comparisons(options.comparisons)

@@ -18,7 +18,7 @@ from cellseg.cli import (
 )
 
 if TYPE_CHECKING:
-    from cellseg.ensemble.tuning_report import TuningReport
+    from cellseg.ensemble.tuning.report import TuningReport
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,9 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = make_parser(
         "Tune an ensemble for the best competition mAP on validation images. A config is Python and gets executed:\n"
         "open only configs that you trust.\n\n"
-        "First confidences are calibrated, then each member alone is tuned, then the ensemble, with equal weights and\n"
-        "each member alone among the candidates, then the cell types that have enough images. Scores on the images\n"
-        "that were tuned on are too good; --cross-validate measures on images that the tuning did not see.",
+        "First each member alone is tuned, then the ensemble, with equal weights and each member alone among the\n"
+        "candidates, then the cell types that have enough images. Scores on the images that were tuned on are too\n"
+        "good; --cross-validate measures on images that the tuning did not see.",
         "python tools/tune_ensemble.py configs/ensemble/small.py --out out/weights.json --budget 200",
     )
     parser.add_argument("config", help="ensemble config, for example configs/ensemble/small.py")
@@ -54,8 +54,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--calibrate",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="fit the members' confidences on the tuning images first (default: yes)",
+        default=False,
+        help="fit the members' confidences on the tuning images first (default: no, which measured better)",
     )
     parser.add_argument(
         "--cross-validate",
@@ -84,9 +84,9 @@ def run(options: argparse.Namespace) -> int:
     """Tune and print the scores."""
     # torch and the networks take seconds to import: --help and a mistyped option should not wait for them.
     from cellseg.ensemble.config import load_ensemble_config
-    from cellseg.ensemble.pool_tuning import TuningOptions
-    from cellseg.ensemble.search import SHRINKAGE
-    from cellseg.ensemble.tuning import tune_ensemble
+    from cellseg.ensemble.tuning.pool_tuning import TuningOptions
+    from cellseg.ensemble.tuning.search import SHRINKAGE
+    from cellseg.ensemble.tuning.tune import tune_ensemble
     from cellseg.training.config import parse_options
 
     config = load_ensemble_config(options.config, parse_options(options.cfg_options))

@@ -8,7 +8,7 @@ from torch import Tensor
 from cellseg.benchmarks.simulated import CLASS_NAMES, MEMBERS, simulate_evidence, simulate_truth
 from cellseg.benchmarks.subjects import TUNING_PART, Scale
 from cellseg.ensemble import EnsembleSettings, ImageEvidence, Settings, resolve
-from cellseg.ensemble.evaluator import Evaluator
+from cellseg.ensemble.tuning.evaluator import Evaluator
 from cellseg.metrics import competition_map
 from cellseg.structures import CropMasks
 

@@ -1,26 +1,26 @@
 """The ensemble: boxes are fused, every member answers for them, and a vote decides pixel by pixel."""
 
-from cellseg.ensemble.calibration import (
+from cellseg.ensemble.boxes.fusion import FusedBoxes, fuse_boxes
+from cellseg.ensemble.boxes.options import FusionOptions
+from cellseg.ensemble.boxes.windows import enlarge_boxes
+from cellseg.ensemble.evidence.values import ImageEvidence
+from cellseg.ensemble.matching.match import MatchOptions, match_instances
+from cellseg.ensemble.pipeline import Ensemble
+from cellseg.ensemble.settings import EnsembleSettings, Settings, uniform_settings
+from cellseg.ensemble.votes.calibration import (
     Calibration,
     calibrate_members,
     expected_calibration_error,
     fit_calibration,
 )
-from cellseg.ensemble.claims import claim_pixels
-from cellseg.ensemble.cleaning import clean
-from cellseg.ensemble.evidence import ImageEvidence
-from cellseg.ensemble.fusion import FusedBoxes, fuse_boxes
-from cellseg.ensemble.matching import MatchOptions, match_instances
-from cellseg.ensemble.options import FusionOptions
-from cellseg.ensemble.pipeline import Ensemble
-from cellseg.ensemble.resolve import resolve
-from cellseg.ensemble.settings import EnsembleSettings, Settings, uniform_settings
-from cellseg.ensemble.suppression import mask_nms
-from cellseg.ensemble.uncertainty import disagreement
-from cellseg.ensemble.vote_schemes import SCHEMES
-from cellseg.ensemble.voting import vote
+from cellseg.ensemble.votes.claims import claim_pixels
+from cellseg.ensemble.votes.cleaning import clean
+from cellseg.ensemble.votes.resolve import resolve
+from cellseg.ensemble.votes.schemes import SCHEMES
+from cellseg.ensemble.votes.suppression import mask_nms
+from cellseg.ensemble.votes.uncertainty import disagreement
+from cellseg.ensemble.votes.voting import vote
 from cellseg.ensemble.weights_file import load_weights, save_weights
-from cellseg.ensemble.windows import enlarge_boxes
 
 __all__ = [
     "SCHEMES",

@@ -7,13 +7,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from cellseg.ensemble.cache import EvidenceCache
-from cellseg.ensemble.collect import Answers, asked_members, box_sources, collect_evidence
-from cellseg.ensemble.evidence import ImageEvidence
-from cellseg.ensemble.matching import MatchOptions, match_members, weights_of
-from cellseg.ensemble.options import FusionOptions
-from cellseg.ensemble.resolve import resolve
+from cellseg.ensemble.boxes.options import FusionOptions
+from cellseg.ensemble.evidence.cache import EvidenceCache
+from cellseg.ensemble.evidence.collect import Answers, asked_members, box_sources, collect_evidence
+from cellseg.ensemble.evidence.values import ImageEvidence
+from cellseg.ensemble.matching.match import MatchOptions, match_members, weights_of
 from cellseg.ensemble.settings import EnsembleSettings
+from cellseg.ensemble.votes.resolve import resolve
 from cellseg.errors import InputError
 from cellseg.members import Member
 from cellseg.structures import Instances

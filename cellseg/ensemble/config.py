@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cellseg.ensemble.averaging import build_averaged
+from cellseg.ensemble.boxes.options import FusionOptions, parse_fusion
 from cellseg.ensemble.combination import COMBINATIONS
-from cellseg.ensemble.combiner import Combiner
-from cellseg.ensemble.matching import MatchOptions, parse_match_options, weights_of
-from cellseg.ensemble.options import FusionOptions, parse_fusion
+from cellseg.ensemble.evidence.averaging import build_averaged
+from cellseg.ensemble.feature_fusion.combiner import Combiner
+from cellseg.ensemble.matching.match import MatchOptions, parse_match_options, weights_of
 from cellseg.ensemble.settings import EnsembleSettings
 from cellseg.ensemble.weights_file import load_weights, parse_settings
 from cellseg.errors import InputError

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cellseg.ensemble.cache import EvidenceCache
+from cellseg.ensemble.boxes.options import FusionOptions
 from cellseg.ensemble.combination import COMBINATIONS, Vote
-from cellseg.ensemble.evidence import ImageEvidence
-from cellseg.ensemble.options import FusionOptions
-from cellseg.ensemble.resolve import resolve
+from cellseg.ensemble.evidence.cache import EvidenceCache
+from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.settings import EnsembleSettings, uniform_settings
+from cellseg.ensemble.votes.resolve import resolve
 from cellseg.errors import InputError
 from cellseg.members import Member
 from cellseg.structures import Instances
@@ -67,7 +67,7 @@ class Ensemble:
         return self._combination.collect(image)
 
     def resolve(self, evidence: ImageEvidence, settings: EnsembleSettings | None = None) -> Instances:
-        """Instances from evidence, with the ensemble's settings or others; see ``cellseg.ensemble.resolve``."""
+        """Instances from evidence, with the ensemble's settings or others; see ``cellseg.ensemble.votes.resolve``."""
         return resolve(evidence, settings or self.settings)
 
     def predict(self, image: np.ndarray) -> Instances:

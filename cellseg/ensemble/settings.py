@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from cellseg.ensemble.calibration import Calibration
+from cellseg.ensemble.votes.calibration import Calibration
 from cellseg.errors import InputError
 
 if TYPE_CHECKING:
-    from cellseg.ensemble.matching import MatchOptions
+    from cellseg.ensemble.matching.match import MatchOptions
 
 
 @dataclass(frozen=True)

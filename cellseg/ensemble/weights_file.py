@@ -6,15 +6,15 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellseg.ensemble.calibration import Calibration
-from cellseg.ensemble.claims import POLICIES
 from cellseg.ensemble.settings import EnsembleSettings, Settings
-from cellseg.ensemble.vote_schemes import SCHEMES
+from cellseg.ensemble.votes.calibration import Calibration
+from cellseg.ensemble.votes.claims import POLICIES
+from cellseg.ensemble.votes.schemes import SCHEMES
 from cellseg.errors import InputError
 from cellseg.io.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from cellseg.ensemble.matching import MatchOptions
+    from cellseg.ensemble.matching.match import MatchOptions
 
 FORMAT = 1
 _PARTS = ("global", "types", "alone", "calibration", "variants", "matching")
@@ -156,7 +156,7 @@ def _read_calibration(value: Any, members: Sequence[str], where: str) -> dict[st
 
 def _read_matching(value: Any, members: Sequence[str], where: str) -> "MatchOptions":
     # Imported only here: the settings of a vote need nothing of it.
-    from cellseg.ensemble.matching import parse_match_options
+    from cellseg.ensemble.matching.match import parse_match_options
 
     options = parse_match_options(_mapping(value, where), where)
     unknown = [name for name in options.weights or {} if name not in members]

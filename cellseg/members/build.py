@@ -14,7 +14,7 @@ MEMBER_TYPES = {
     "mask_rcnn": ("cellseg.members.mask_rcnn", "MaskRCNNMember"),
     "upernet": ("cellseg.members.upernet", "UPerNetMember"),
     "upernet_crops": ("cellseg.members.upernet_crops", "UPerNetCropsMember"),
-    "feature_fusion": ("cellseg.ensemble.feature_fusion", "FeatureFusionMember"),
+    "feature_fusion": ("cellseg.ensemble.feature_fusion.member", "FeatureFusionMember"),
 }
 
 

@@ -2,7 +2,7 @@
 _base_ = ["./runtime.py"]
 default_scope = "mmengine"
 custom_imports = dict(
-    imports=["cellseg.openmmlab", "cellseg.ensemble.fusion_training", "cellseg.training.hooks"],
+    imports=["cellseg.openmmlab", "cellseg.ensemble.feature_fusion.training", "cellseg.training.hooks"],
     allow_failed_imports=False,
 )
 

@@ -7,7 +7,7 @@ import blob_member
 import torch
 from torch import Tensor
 
-from cellseg.ensemble.combiner import Combiner
+from cellseg.ensemble.feature_fusion.combiner import Combiner
 from cellseg.members.pooling import FeatureLevel
 from cellseg.structures import CropMasks
 

@@ -7,7 +7,7 @@ import pytest
 
 from cellseg.ensemble import Ensemble, FusionOptions, uniform_settings
 from cellseg.ensemble.combination import COMBINATIONS
-from cellseg.ensemble.matching import MatchOptions, match_instances
+from cellseg.ensemble.matching.match import MatchOptions, match_instances
 from cellseg.errors import InputError
 
 
@@ -87,7 +87,7 @@ def test_what_results_of_a_vote_depend_on(detectors):
 
 
 def test_cached_answers_give_the_same(detectors, image, tmp_path, blobs):
-    from cellseg.ensemble.cache import EvidenceCache
+    from cellseg.ensemble.evidence.cache import EvidenceCache
 
     expected = Ensemble(detectors, combine="match").predict(image)
     cache = EvidenceCache(tmp_path)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cellseg.ensemble import Ensemble, FusionOptions, save_weights, uniform_settings
-from cellseg.ensemble.combiner import Combiner
+from cellseg.ensemble.boxes.options import parse_fusion
 from cellseg.ensemble.config import load_ensemble_config, member_name
+from cellseg.ensemble.feature_fusion.combiner import Combiner
 from cellseg.ensemble.inputs import find_inputs
-from cellseg.ensemble.matching import MatchOptions
-from cellseg.ensemble.options import parse_fusion
+from cellseg.ensemble.matching.match import MatchOptions
 from cellseg.errors import InputError, MissingFileError
 from cellseg.members import Member
 from cellseg.members.build import MEMBER_TYPES

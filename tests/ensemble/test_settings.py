@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cellseg.ensemble import Calibration, EnsembleSettings, Settings, load_weights, save_weights, uniform_settings
-from cellseg.ensemble.matching import MatchOptions
+from cellseg.ensemble.matching.match import MatchOptions
 from cellseg.ensemble.weights_file import parse_settings
 from cellseg.errors import InputError, MissingFileError
 

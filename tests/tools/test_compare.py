@@ -66,7 +66,7 @@ def test_vote_schemes_have_rows(compare, blob_project):
 
 
 def test_the_help_names_every_scheme(blob_project):
-    from cellseg.ensemble.vote_schemes import SCHEMES
+    from cellseg.ensemble.votes.schemes import SCHEMES
 
     code, out, _ = blob_project.call("compare", "--help")
     assert code == 0 and ", ".join(SCHEMES) in " ".join(out.split())

@@ -35,7 +35,7 @@ def test_help_has_an_example():
 
 
 def test_tuning_writes_weights_that_score_as_promised(blob_project, tune, read):
-    code, out, err = tune("--out", "weights.json", "--budget", "60", "--split", "all", "--seed", "1")
+    code, out, err = tune("--out", "weights.json", "--budget", "60", "--split", "all", "--seed", "1", "--calibrate")
     assert code == 0, err
     assert "competition mAP on the 12 images of split 'all'" in out and "written: weights.json" in out
     content = read()
@@ -81,7 +81,7 @@ def test_some_members_only(tune, read):
 
 
 def test_without_calibration_and_shrinkage(tune, read):
-    assert tune("--out", "weights.json", "--budget", "20", "--no-calibrate", "--shrinkage", "0")[0] == 0
+    assert tune("--out", "weights.json", "--budget", "20", "--shrinkage", "0")[0] == 0
     content = read()
     assert "calibration" not in content
     assert content["provenance"]["search"]["calibrate"] is False and content["provenance"]["search"]["shrinkage"] == 0
@@ -132,7 +132,7 @@ def test_a_report_on_the_images_that_were_tuned_on_says_so(blob_project, tune, r
 
 
 def test_a_tuning_that_was_stopped_goes_on(blob_project, tune, monkeypatch):
-    from cellseg.ensemble.evidence_pool import EvidencePool
+    from cellseg.ensemble.evidence.pool import EvidencePool
 
     arguments = ["--budget", "20", "--split", "all", "--cross-validate", "2", "--cache", "cache"]
     assert tune("--out", "expected.json", *arguments)[0] == 0
@@ -163,9 +163,9 @@ def test_a_tuning_that_was_stopped_goes_on(blob_project, tune, monkeypatch):
 def test_a_stopped_tuning_with_other_options_is_not_continued(blob_project, tune, monkeypatch):
     arguments = ["--budget", "10", "--cache", "cache"]
     with monkeypatch.context() as patch:
-        patch.setattr("cellseg.ensemble.tuning.save_weights", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("cellseg.ensemble.tuning.tune.save_weights", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert tune("--out", "weights.json", *arguments)[0] == 130
-    code, _, err = tune("--out", "weights.json", *arguments, "--resume", "--no-calibrate")
+    code, _, err = tune("--out", "weights.json", *arguments, "--resume", "--calibrate")
     assert code == 0 and "the journal is discarded" in err
     code, _, err = tune("--out", "weights.json", *arguments, "--resume")
     assert code == 0 and "weights.json.journal: no journals of a tuning that was stopped; it starts anew" in err

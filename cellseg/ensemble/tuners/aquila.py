@@ -4,9 +4,9 @@ Laith Abualigah, Dalia Yousri, Mohamed Abd Elaziz, Ahmed A. Ewees, Mohammed A. A
 Optimizer: A novel meta-heuristic optimization algorithm. Computers & Industrial Engineering 157, 107250.
 
 Its fame rests on test functions whose optimum is the origin: the steps shrink points towards zero, so the sphere comes
-out as 1e-76. With the optimum moved elsewhere it is an ordinary search (tests/ensemble/test_aquila.py measures both),
-and its absolute lengths, a spiral of radius 10 among them, do not suit a box of side 1. It is here because ensembles
-tuned with it are published; it is no default.
+out as 1e-76. With the optimum moved elsewhere it is an ordinary search (tests/ensemble/tuners/test_aquila.py measures
+both), and its absolute lengths, a spiral of radius 10 among them, do not suit a box of side 1. It is here because
+ensembles tuned with it are published; it is no default.
 """
 
 import math

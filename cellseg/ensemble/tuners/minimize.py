@@ -18,8 +18,8 @@ Tuner = Callable[..., None]
 
 TUNERS: dict[str, Tuner] = {}
 
-# Measured on a synthetic ensemble with budgets of 100 and 250 (tests/ensemble/test_tuner_choice.py). On other data:
-# tools/compare_tuners.py.
+# Measured on a synthetic ensemble with budgets of 100 and 250 (tests/ensemble/tuners/test_tuner_choice.py). On other
+# data: tools/compare_tuners.py.
 DEFAULT_TUNER = "differential_evolution"
 
 

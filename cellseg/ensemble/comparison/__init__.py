@@ -1,0 +1,1 @@
+"""Members, votes and ensemble side by side, with intervals; of one fold and of several."""

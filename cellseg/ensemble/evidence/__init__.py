@@ -1,0 +1,1 @@
+"""What members answer about images: asked once, averaged over views, cached, collected."""

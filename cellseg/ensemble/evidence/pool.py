@@ -1,0 +1,194 @@
+"""Evidence of a set of images for every set of box sources that a search may come to."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cellseg.ensemble.boxes.options import FusionOptions
+from cellseg.ensemble.evidence.answers import Answers
+from cellseg.ensemble.evidence.cache import EvidenceCache
+from cellseg.ensemble.evidence.collect import asked_members, box_sources, collect_evidence
+from cellseg.ensemble.evidence.values import ImageEvidence
+from cellseg.ensemble.feature_fusion.combiner import Combiner
+from cellseg.ensemble.settings import EnsembleSettings, Settings
+from cellseg.ensemble.tuning.evaluator import Evaluator
+from cellseg.errors import InputError
+from cellseg.members import Member
+from cellseg.structures import CropMasks
+
+# Up to this many members with boxes, every subset can be tried; the fused boxes of each may differ.
+_MAX_FREE_MEMBERS = 4
+
+# Probabilities that evaluators hold at most, if that is enough for one set of sources: they need about 10 bytes each.
+_MAX_KEPT = 1 << 28
+
+Sources = tuple[str, ...]
+
+
+class EvidencePool:
+    """Scores any settings on images whose members were asked beforehand.
+
+    Boxes come from the members with a weight above 0, so each set of such members has its own fused boxes and evidence.
+    Combiners propose nothing and answer for the boxes of each set. An input of a combiner whose weight is 0 gives no
+    boxes and has no vote, but the combiner keeps reading it: leaving one member out measures what its boxes and its
+    vote are worth, not what the combiner would be without it. A combiner that votes alone has the boxes of its inputs.
+
+    Args:
+        members: of the ensemble; combiners with all their inputs.
+        options: how boxes are fused.
+
+    Attributes:
+        required: members that must keep a weight above 0, because evidence without their boxes is not collected (only
+            when there are many members).
+
+    Raises:
+        InputError: nobody proposes boxes, or a combiner lacks an input or was trained with another one.
+    """
+
+    def __init__(self, members: Sequence[Member], options: FusionOptions):
+        self.members = tuple(members)
+        self.names = tuple(member.name for member in members)
+        self.options = options
+        self._images: dict[Sources, list[ImageEvidence]] = {}
+        self._truths: list[CropMasks] = []
+        self._types: list[str] = []
+        self._evaluators: dict[tuple[Sources, str], tuple[Evaluator, int]] = {}
+        asked_members(members, self.names)  # refuses combiners that do not fit
+        self._proposing = tuple(member.name for member in members if member.proposes)
+        everything = self.sources(self.names)
+        self.required = frozenset(everything if len(self._proposing) > _MAX_FREE_MEMBERS else ())
+        for voters in self._voter_sets():
+            if sources := self.sources(voters):
+                self._images.setdefault(sources, [])
+        if not everything:
+            raise InputError(f"none of the members {', '.join(self.names)} proposes boxes; add a detector")
+
+    def _voter_sets(self) -> Iterator[tuple[str, ...]]:
+        """Sets of voters that together come to every set of sources that is to be collected."""
+        free = len(self._proposing) <= _MAX_FREE_MEMBERS
+        sizes = range(1, len(self._proposing) + 1) if free else (1, len(self._proposing))
+        for size in sizes:
+            yield from combinations(self._proposing, size)
+        yield from ((member.name,) for member in self.members if isinstance(member, Combiner))
+
+    def sources(self, voters: Iterable[str]) -> Sources:
+        """Members whose boxes are used when these vote; empty when none of them proposes."""
+        voters = set(voters)
+        active = torch.tensor([[name in voters] for name in self.names])
+        try:
+            used = box_sources(active.expand(-1, len(self.members[0].class_names)), self.members, self.options)
+        except InputError:
+            return ()
+        return tuple(name for name, row in zip(self.names, used, strict=True) if row.any())
+
+    def add(self, image: np.ndarray, truth: CropMasks, cell_type: str, cache: EvidenceCache | None = None) -> None:
+        """Ask all members about an image.
+
+        Args:
+            image: uint8 ``[H, W, 3]``, RGB.
+            truth: its true cells, bool.
+            cell_type: its type, for ``score`` of one type.
+            cache: where answers are kept.
+        """
+        answers = [Answers(member, image, cache) for member in self.members]
+        for sources, images in self._images.items():
+            table = torch.tensor([[name in sources] for name in self.names])
+            table = table.expand(-1, len(self.members[0].class_names))
+            images.append(collect_evidence(answers, table, self.options, image.shape[:2]))
+        self._truths.append(truth)
+        self._types.append(cell_type)
+        self._evaluators.clear()
+
+    def __len__(self) -> int:
+        return len(self._truths)
+
+    @property
+    def truths(self) -> list[CropMasks]:
+        """The true cells of each image."""
+        return list(self._truths)
+
+    @property
+    def types(self) -> list[str]:
+        """The type of each image."""
+        return list(self._types)
+
+    def evidence(self, voters: Iterable[str]) -> list[ImageEvidence]:
+        """What is known of each image when these vote.
+
+        Raises:
+            InputError: it was not collected.
+        """
+        sources = self.sources(voters)
+        if sources not in self._images:
+            raise InputError("the evidence of boxes from these members was not collected")
+        return list(self._images[sources])
+
+    def subset(self, indices: Iterable[int]) -> "EvidencePool":
+        """A pool of some of the images, in this order; nobody is asked again."""
+        chosen = list(indices)
+        part = copy(self)
+        part._images = {sources: [images[i] for i in chosen] for sources, images in self._images.items()}
+        part._truths, part._types = [self._truths[i] for i in chosen], [self._types[i] for i in chosen]
+        part._evaluators = {}
+        return part
+
+    def type_counts(self) -> dict[str, int]:
+        """Number of images of each type, by name."""
+        return {name: self._types.count(name) for name in sorted(set(self._types))}
+
+    def typical_cell(self) -> int:
+        """Median area of the true cells in pixels; 0 without cells."""
+        areas = torch.cat([truth.areas() for truth in self._truths])
+        return int(areas.median()) if len(areas) else 0
+
+    def covers(self, settings: Settings) -> bool:
+        """Whether the evidence for boxes of the members with a weight above 0 was collected, and they have any."""
+        return self._used_sources(settings) in self._images
+
+    def score(self, settings: EnsembleSettings, cell_type: str | None = None) -> Tensor:
+        """Competition mAP of each image, or of each of one type: float64 ``[I]``.
+
+        Raises:
+            InputError: weights whose boxes were not collected.
+        """
+        sources = self._common_sources([settings.general, *settings.types.values()])
+        if cell_type is not None:
+            return self._evaluator(sources, cell_type).score(settings)
+        scores = torch.zeros(len(self), dtype=torch.float64)
+        for name in sorted(set(self._types)):
+            scores[self._of_type(name)] = self._evaluator(sources, name).score(settings)
+        return scores
+
+    def _of_type(self, cell_type: str) -> list[int]:
+        return [index for index, name in enumerate(self._types) if name == cell_type]
+
+    def _evaluator(self, sources: Sources, cell_type: str) -> Evaluator:
+        """The evaluator of the images of a type; those that were used last are kept, as far as memory allows."""
+        key = (sources, cell_type)
+        if key not in self._evaluators:
+            chosen = self._of_type(cell_type)
+            images = [self._images[sources][index] for index in chosen]
+            size = sum(len(part.values) for image in images for part in image.evidence)
+            self._make_room(size)
+            self._evaluators[key] = (Evaluator(images, [self._truths[index] for index in chosen]), size)
+        self._evaluators[key] = self._evaluators.pop(key)  # the last one is the newest
+        return self._evaluators[key][0]
+
+    def _make_room(self, size: int) -> None:
+        total = size + sum(kept for _, kept in self._evaluators.values())
+        for key in list(self._evaluators):
+            if total > _MAX_KEPT:
+                total -= self._evaluators.pop(key)[1]
+
+    def _common_sources(self, parts: Sequence[Settings]) -> Sources:
+        found = {self._used_sources(part) for part in parts}
+        if len(found) != 1 or (sources := found.pop()) not in self._images:
+            raise InputError("the evidence of boxes from these members was not collected")
+        return sources
+
+    def _used_sources(self, settings: Settings) -> Sources:
+        return self.sources(name for name, weight in settings.weights.items() if weight > 0)

@@ -1,0 +1,1 @@
+"""Adaptive weights: the search for settings, its validation, and where the rest is lost."""

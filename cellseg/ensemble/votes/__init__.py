@@ -1,0 +1,1 @@
+"""The vote: evidence in common windows becomes masks without overlaps."""
