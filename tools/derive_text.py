@@ -153,12 +153,11 @@ def _dataset(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
+    from cellseg.io.files import write_json
     from cellseg.multimodal.derive.answer_scores import read_answers, read_questions, score_answers
     from cellseg.multimodal.derive.dataset_files import QUESTIONS
     from cellseg.multimodal.derive.slot_scores import score_captions
     from cellseg.multimodal.derive.tables import answer_table, slot_table
-
-    from cellseg.io.files import write_json
 
     if not (options.data or options.vqa):
         raise InputError("score: give --data, --vqa or both")
@@ -194,8 +193,7 @@ def _report(options: argparse.Namespace) -> int:
     print(f"{Path(options.out) / PAGE}: {result.cells} cells in {result.images} images")
     if result.passed_over:
         print(
-            f"{submission}: {result.passed_over} images that are not in {options.input} were passed over",
-            file=sys.stderr,
+            f"{submission}: passed over images that are not in {options.input}: {result.passed_over}", file=sys.stderr
         )
     for key, reason in result.skipped:
         print(f"skipped {key}: {reason}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""Text that follows from segmentations: facts of an image, captions, questions, pairs, scores of captions, reports."""

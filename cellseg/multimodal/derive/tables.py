@@ -1,0 +1,73 @@
+"""Numbers about derived text as tables for the screen."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cellseg.multimodal.derive.slot_scores import SLOTS
+
+
+def dataset_table(summary: Mapping[str, Any]) -> str:
+    """What a data set holds, by split, then its questions by kind.
+
+    Args:
+        summary: what ``derive_dataset`` returned.
+    """
+    splits = summary["splits"]
+    rows = [("split", "images", "groups", "captions", "questions", "pairs")]
+    for name, split in splits.items():
+        kept = sum(kind["kept"] for kind in split["questions"].values())
+        rows.append((name, split["images"], split["groups"], split["captions"], kept, sum(split["pairs"].values())))
+    parts = [_align(rows)]
+    for name, split in splits.items():
+        rows = [(f"{name}: questions", "asked", "kept", "answers", "best blind guess")]
+        for kind, values in split["questions"].items():
+            guess = f"{values['majority']:.2f}" if values["kept"] else "-"
+            rows.append((f"  {kind}", values["asked"], values["kept"], values["answers"], guess))
+        parts.append(_align(rows))
+    return "\n\n".join(parts)
+
+
+def slot_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """What ``score_captions`` gave."""
+    parts = []
+    for split, values in scores.items():
+        rows = [(f"{split}: captions of {values['images']} images", "true", "stated", "right", "accuracy", "precision")]
+        for slot in SLOTS:
+            one = values[slot]
+            rows.append(
+                (f"  {slot}", one["true"], one["stated"], one["right"], _rate(one["accuracy"]), _rate(one["precision"]))
+            )
+        lines = [_align(rows)]
+        for slot, unit in (("count", "cells"), ("confluence", "percent of the area")):
+            error = values[slot]["error"]
+            if error["mean"] is not None:
+                lines.append(f"  {slot} error: mean {error['mean']:g}, median {error['median']:g} {unit}")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts)
+
+
+def answer_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
+    """What ``score_answers`` gave."""
+    parts = []
+    for split, kinds in scores.items():
+        rows = [(f"{split}: accuracy", "questions", "majority", "question only", "answers")]
+        for kind, values in kinds.items():
+            rates = [_rate(values[name]) for name in ("majority", "question_only", "answers")]
+            rows.append((f"  {kind}", values["questions"], *rates))
+        parts.append(_align(rows))
+    return "\n\n".join(parts)
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _align(rows: Sequence[Sequence[Any]]) -> str:
+    """Columns as wide as their longest entry; the first to the left, numbers to the right."""
+    texts = [[str(value) for value in row] for row in rows]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
+    lines = []
+    for first, *others in texts:
+        numbers = [value.rjust(width) for value, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *numbers]))
+    return "\n".join(lines)

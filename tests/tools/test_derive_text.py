@@ -1,0 +1,162 @@
+"""tools/derive_text.py as a user calls it."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def snapshot(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def derive(blob_project):
+    return lambda *arguments: blob_project.call("derive_text", *arguments)
+
+
+@pytest.fixture
+def images(blob_project):
+    """A folder with three images."""
+    folder = blob_project.root / "images"
+    folder.mkdir()
+    for number in range(3):
+        Image.fromarray(blob_project.blobs.blob_image(30 + number)[0]).save(folder / f"image{number}.png")
+    return folder
+
+
+def test_a_data_set_and_its_scores(blob_project, derive):
+    root = blob_project.root
+    code, out, err = derive("dataset", "data/blobs", "--out", "text", "--official")
+    assert code == 0, err
+    assert out.startswith("text\n") and "test: questions" in out and "best blind guess" in out
+    content = json.loads((root / "text" / "captions.json").read_text())
+    first = {}
+    for entry in content["annotations"]:
+        first.setdefault(entry["image_id"], entry["caption"])
+    generated = [{"image_id": image, "caption": text} for image, text in first.items()]
+    (root / "generated.json").write_text(json.dumps(generated))
+    questions = json.loads((root / "text" / "vqa.json").read_text())["annotations"]
+    answers = [{"question_id": entry["id"], "answer": entry["answer"]} for entry in questions]
+    (root / "answers.json").write_text(json.dumps(answers))
+    arguments = ["--captions", "generated.json", "--answers", "answers.json", "--json", "scores.json"]
+    code, out, err = derive("score", "--data", "text", *arguments)
+    assert code == 0, err
+    assert "test: captions of 4 images" in out and "question only" in out
+    scores = json.loads((root / "scores.json").read_text())
+    for split in ("train", "val", "test"):
+        assert scores["captions"][split]["count"]["accuracy"] == 1.0
+        assert scores["captions"][split]["cell_type"]["accuracy"] == 1.0
+        assert scores["questions"][split]["all"]["answers"] == 1.0
+        assert scores["questions"][split]["all"]["majority"] < 0.8
+    # The questions alone need no data set.
+    code, out, _ = derive("score", "--vqa", "text/splits/train/vqa.json")
+    assert code == 0 and "captions of" not in out
+
+
+def test_the_same_command_the_same_bytes(blob_project, derive):
+    for name in ("one", "two"):
+        assert derive("dataset", "data/blobs", "--out", name)[0] == 0
+    assert snapshot(blob_project.root / "one") == snapshot(blob_project.root / "two")
+
+
+def test_from_images_to_a_report(blob_project, images, derive):
+    root = blob_project.root
+    arguments = ["report", images, "--config", "ensemble.py", "--out", "out", "--title", "Blobs"]
+    code, out, err = derive(*arguments)
+    assert code == 0, err
+    values = json.loads((root / "out" / "report.json").read_text())
+    found = json.loads((root / "out" / "segmentation" / "instances" / "image0.json").read_text())
+    assert out == f"out/report.html: {values['overall']['cells']} cells in 3 images\n"
+    assert values["images"][0]["count"] == len(found["scores"]) >= 5
+    assert set(values["overall"]["types"]) == {"a_round", "b_long"}
+    assert set(values["provenance"]["ensemble"]["members"]) == {"sharp", "shifted", "dim"}
+    assert str(root) not in (root / "out" / "report.json").read_text()
+    page = (root / "out" / "report.html").read_text()
+    assert "<title>Blobs</title>" in page and page.count("<article") == 3
+    # The same again asks no network, and another report of the same results is the same.
+    before = snapshot(root / "out")
+    blob_project.blobs.BlobMember.encoded = 0
+    assert derive(*arguments)[0] == 0 and blob_project.blobs.BlobMember.encoded == 0
+    assert snapshot(root / "out") == before
+    code, _, err = derive("report", images, "--submission", "out/segmentation", "--out", "again", "--title", "Blobs")
+    assert code == 0, err
+    assert snapshot(root / "again") == {name: before[name] for name in ("cells.csv", "report.html", "report.json")}
+
+
+def test_options_reach_the_ensemble(blob_project, images, derive):
+    chosen = ["--members", "sharp", "--cfg-options", "settings.mask_threshold=0.6"]
+    code, _, err = derive("report", images, "--config", "ensemble.py", "--out", "out", *chosen)
+    assert code == 0, err
+    run = json.loads((blob_project.root / "out" / "segmentation" / "run.json").read_text())
+    assert set(run["members"]) == {"sharp"} and run["settings"]["global"]["mask_threshold"] == 0.6
+    code, _, err = derive("report", images, "--config", "ensemble.py", "--out", "out")
+    assert code == 2 and "holds a run with other settings" in err
+    code, _, err = derive("report", images, "--config", "ensemble.py", "--out", "out", "--overwrite")
+    assert code == 0, err
+
+
+def test_the_fold_of_a_data_folder(blob_project, derive):
+    code, _, err = derive("report", "data/blobs:test", "--config", "ensemble.py", "--fold", "1", "--out", "out")
+    assert code == 0, err
+    values = json.loads((blob_project.root / "out" / "report.json").read_text())
+    with open(blob_project.root / "data" / "blobs" / "splits" / "fold1" / "test.csv") as file:
+        assert [image["key"] for image in values["images"]] == sorted({row["id"] for row in csv.DictReader(file)})
+
+
+def test_bad_images_are_skipped_and_the_exit_code_says_so(blob_project, images, derive):
+    (images / "broken.png").write_bytes(b"\x89PNG broken")
+    Image.fromarray(np.full((96, 128, 3), 13, np.uint8)).save(images / "unlucky.png")
+    code, out, err = derive("report", images, "--config", "ensemble.py", "--out", "out")
+    assert code == 1 and "in 3 images" in out
+    assert "skipped broken: " in err and "skipped unlucky: the network cannot take this image" in err
+    values = json.loads((blob_project.root / "out" / "report.json").read_text())
+    assert [entry["id"] for entry in values["skipped"]] == ["broken", "unlucky"]
+
+
+def test_a_submission_is_enough(blob_project, images, derive):
+    assert blob_project.call("ensemble_infer", "ensemble.py", images, "--out", "found")[0] == 0
+    (images / "image2.png").unlink()
+    code, out, err = derive("report", images, "--submission", "found/submission.csv", "--out", "out")
+    assert code == 0 and "in 2 images" in out
+    assert err == f"found/submission.csv: passed over images that are not in {images}: 1\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["dataset", "none", "--out", "out"], "none: not a data folder"),
+        (["dataset", "data/blobs", "--out", "ensemble.py"], "ensemble.py: exists and is not a folder"),
+        (
+            ["dataset", "data/blobs", "--out", "out", "--splits", "dev"],
+            "--splits dev: expected some of train, val, test",
+        ),
+        (["dataset", "data/blobs", "--out", "out", "--submission", "no.csv"], "no.csv: no such file"),
+        (["score"], "score: give --data, --vqa or both"),
+        (["score", "--vqa", "x.json", "--captions", "y.json"], "--captions needs --data"),
+        (["score", "--data", "none"], "none/vqa.json: no such file"),
+        (["report", "images", "--out", "out"], "one of the arguments --config --submission is required"),
+        (["report", "none", "--out", "out", "--config", "ensemble.py"], "none: no such file or folder"),
+        (["report", "none", "--out", "out", "--submission", "no.csv"], "none: no such file or folder"),
+        (["report", "images", "--out", "out", "--submission", "no.csv"], "no.csv: no such file"),
+        (["report", "images", "--out", "out", "--config", "none.py"], "none.py"),
+        (["report", "images", "--out", "out", "--config", "ensemble.py", "--side", "3"], "--side 3: expected 64 to"),
+        (
+            ["report", "images", "--out", "out", "--submission", "s.csv", "--weights", "w.json"],
+            "--weights belongs to --config: --submission segments nothing",
+        ),
+        ([], "the following arguments are required"),
+    ],
+)
+def test_errors_are_one_line(blob_project, images, derive, arguments, message):
+    code, _, err = derive(*arguments)
+    assert code == 2 and message in err and "Traceback" not in err
+    assert not (blob_project.root / "out").exists()
+
+
+@pytest.mark.parametrize("job", ["dataset", "score", "report"])
+def test_help_ends_with_an_example(derive, job):
+    code, out, _ = derive(job, "--help")
+    assert code == 0 and f"example:\n  python tools/derive_text.py {job} " in out
