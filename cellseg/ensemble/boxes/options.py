@@ -22,7 +22,7 @@ class FusionOptions:
         proposers: members whose boxes are used; None: of all that propose any. Where none of these takes part, as when
             another member works alone, those that take part propose.
         margin: windows are larger than their boxes by this part of the box on each side.
-        one_type: an image holds one cell type only: all its boxes get the label with the largest sum of scores.
+        one_type: an image holds one cell type only: all its boxes get the one that the members vote for.
     """
 
     method: str = "wbf"

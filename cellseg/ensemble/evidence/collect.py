@@ -9,6 +9,7 @@ from cellseg.ensemble.boxes.fusion import FusedBoxes, fuse_boxes
 from cellseg.ensemble.boxes.options import FusionOptions
 from cellseg.ensemble.boxes.windows import enlarge_boxes
 from cellseg.ensemble.evidence.answers import Answers
+from cellseg.ensemble.evidence.image_type import vote_type
 from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.feature_fusion.combiner import Combiner, check_combiner
 from cellseg.errors import InputError
@@ -94,8 +95,9 @@ def collect_evidence(
     fused = fuse_sources(answers, sources, options)
     boxes, scores, labels = fused.boxes, fused.scores, fused.labels
     if options.one_type and len(labels):
-        totals = torch.zeros(sources.shape[1], dtype=torch.float64).index_add_(0, labels, scores.double())
-        labels = torch.full_like(labels, int(totals.argmax()))
+        found = [answer.boxes()[1:] for answer, used in zip(answers, sources.any(1), strict=True) if used]
+        voted = vote_type(found, sources.shape[1])
+        labels = labels if voted is None else torch.full_like(labels, voted)
     if least_scores is not None:
         reachable = scores >= least_scores[labels]
         boxes, scores, labels = boxes[reachable], scores[reachable], labels[reachable]

@@ -9,6 +9,7 @@ import torch
 from cellseg.ensemble import Ensemble, EnsembleSettings, FusionOptions, Settings, enlarge_boxes, uniform_settings
 from cellseg.ensemble.evidence.cache import EvidenceCache, hash_key
 from cellseg.ensemble.evidence.collect import Answers, box_sources, collect_evidence
+from cellseg.ensemble.evidence.image_type import vote_type
 from cellseg.errors import InputError
 from cellseg.structures import CropMasks
 
@@ -70,8 +71,12 @@ def test_one_type_per_image(blobs, members):
     mixed = Ensemble(members).collect(image)
     assert set(mixed.labels.tolist()) == {0, 1}
     single = Ensemble(members, fusion=FusionOptions(one_type=True, across_classes=True)).collect(image)
-    totals = [float(mixed.scores[mixed.labels == label].sum()) for label in (0, 1)]
-    assert set(single.labels.tolist()) == {int(np.argmax(totals))}
+    found = [member.boxes(member.encode(image)) for member in members if member.proposes]
+    assert set(single.labels.tolist()) == {vote_type([(scores, labels) for _, scores, labels in found], 2)}
+    # A member that has no say in the vote of pixels has none here either.
+    settings = uniform_settings(("sharp", "shifted", "dim"), TYPES).only(["sharp", "dim"])
+    alone = Ensemble(members, settings, FusionOptions(one_type=True, across_classes=True)).collect(image)
+    assert set(alone.labels.tolist()) == {vote_type([found[0][1:]], 2)}
 
 
 def test_boxes_that_cannot_reach_the_threshold_are_left_out(blobs, members):
