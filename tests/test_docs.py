@@ -233,6 +233,50 @@ def test_every_option_of_a_member_is_described(kind):
     assert missing("docs/ensemble.md", options) == []
 
 
+def test_every_part_of_multimodal_models_is_described():
+    from inspect import Parameter, signature
+
+    from mmengine.registry import MODELS
+
+    from cellseg.multimodal import auxiliary, baselines, encoders, fusion, heads
+    from cellseg.multimodal.data.record import KINDS, TASKS
+    from cellseg.multimodal.data.source import READERS
+
+    packages = (auxiliary, baselines, encoders, fusion, heads)
+    kinds = {name: getattr(package, name) for package in packages for name in package.__all__}
+    parts = {name: kind for name, kind in kinds.items() if MODELS.get(name) is kind}
+    assert len(parts) > 30
+    given = {"channels", "token_channels", "encoded_channels"}
+    options = {
+        option.name
+        for kind in parts.values()
+        for option in signature(kind).parameters.values()
+        if option.kind is not Parameter.VAR_KEYWORD and option.name not in given
+    }
+    assert missing("docs/multimodal.md", sorted({*parts, *options, *KINDS, *READERS})) == []
+    assert all(task in read("docs/multimodal.md") for task in TASKS)
+
+
+def test_sources_in_the_document_of_multimodal_models_are_read():
+    from cellseg.multimodal.data.source import READERS, parse_source
+
+    readers = set()
+    for block in code_blocks(read("docs/multimodal.md"), "python"):
+        if "reader" not in block:
+            continue
+        names: dict = {}
+        exec(compile(block, "docs/multimodal.md", "exec"), names)
+        entries = dict(reader=names["reader"], data_root=names.get("data_root"), **names["source"])
+        readers.add(parse_source(entries).reader)
+    assert readers == set(READERS)
+
+
+def test_snippets_of_multimodal_models_name_what_exists():
+    for block in code_blocks(read("docs/multimodal.md"), "python"):
+        for node in (node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)):
+            assert all(hasattr(importlib.import_module(node.module), alias.name) for alias in node.names)
+
+
 def test_every_placeholder_is_described():
     from cellseg.training.config import bind_data
 

@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 from mmengine.config import Config
@@ -174,7 +175,12 @@ def _replace(value: Any, values: Mapping[str, Any], keep: bool = False) -> Any:
 
 
 def write_config(config: Config, path: str | Path) -> None:
-    """Write a bound config as one self-contained file."""
+    """Write a bound config as one self-contained file.
+
+    Its dicts keep their order, which mmengine's ``pretty_text`` does not: the order of a multimodal model's encoders
+    is that of the columns of its fusion's weights.
+    """
     from cellseg.io.files import write_text
 
-    write_text(path, config.pretty_text)
+    lines = [f"{key} = {pformat(value, width=116, sort_dicts=False)}\n" for key, value in config.to_dict().items()]
+    write_text(path, "".join(lines))

@@ -19,12 +19,12 @@ source = dict(
     max_length=32,
     vocabulary=4000,
 )
-# A config that trains a model adds encoders, fusion and heads; texts such as "{num_classes}" in them follow from the data.
+# A config that trains a model adds encoders, fusion and heads; "{num_classes}" and the like follow from the data.
 model = dict(type="multimodal_model_of", source="{source}", validation_loss=True)
 
 batch_size = 32
 workers = 0
-augmentation = None  # of pictures in training; flips only where nothing that is said of a picture names a side
+augmentation = dict()  # of pictures in training; flips only where nothing that is said of a picture names a side
 train_dataloader = dict(
     batch_size="{batch_size}",
     num_workers="{workers}",

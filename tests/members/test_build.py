@@ -159,8 +159,8 @@ def test_files_that_are_no_checkpoints(work_dirs, tmp_path, weights, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("class_names = [\n    'disc',\n    'bar',\n]", "", "no model or no class_names in it"),
-        ("type='UPerHead'", "type='UPperHead'", "UPperHead"),
+        ("class_names = ['disc', 'bar']", "", "no model or no class_names in it"),
+        ("'type': 'UPerHead'", "'type': 'UPperHead'", "UPperHead"),
     ],
 )
 def test_a_config_that_describes_no_network(work_dirs, tmp_path, old, new, message):

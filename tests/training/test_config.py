@@ -144,3 +144,69 @@ def test_a_bound_config_is_written_as_one_file(write_config, tmp_path):
     config = load_config(write_config(PLACES), {"seed": 8})
     write_bound(config, tmp_path / "out" / "config.py")
     assert read_config(tmp_path / "out" / "config.py").to_dict() == config.to_dict()
+
+
+MULTIMODAL = """
+engine = "mmengine"
+reader = "table"
+data_root = None
+fold = 0
+seed = 3
+bound = None
+source = dict(reader="{reader}", data_root="{data_root}", seed="{seed}", options=dict(images=None))
+model = dict(source="{source}", encoders=dict(text=dict(size="{vocabulary_size}", seed="{seed}")), said="of {seed}")
+loader = dict(dataset=dict(source="{source}", split="train"))
+"""
+
+
+@pytest.fixture
+def write_multimodal(tmp_path):
+    def write(text=""):
+        path = tmp_path / "multimodal.py"
+        path.write_text(MULTIMODAL + text)
+        return path
+
+    return write
+
+
+def test_a_config_with_a_reader_needs_no_prepared_folder(write_multimodal):
+    config = load_config(write_multimodal(), {"data_root": "data/nowhere", "seed": 5, "source.options.images": "i"})
+    source = dict(reader="table", data_root="data/nowhere", seed=5, options=dict(images="i"))
+    assert config.source == source and config.model.source == source and config.loader.dataset.source == source
+    # What follows from the data waits for it, in the model alone.
+    assert config.model.encoders.text == dict(size="{vocabulary_size}", seed=5) and config.model.said == "of 5"
+
+
+def test_a_reader_without_data(write_multimodal):
+    assert load_config(write_multimodal()).loader.dataset.source.data_root is None
+
+
+@pytest.mark.parametrize(
+    ("text", "placeholder"),
+    [
+        ("loader = dict(size='{vocabulary_size}')", "{vocabulary_size}"),
+        ("source = dict(seed='{sed}')", "{sed}"),
+        ("val = dict(classes='{num_classes}')", "{num_classes}"),
+        ("bound = '{train_json}'", "{train_json}"),
+    ],
+)
+def test_placeholders_that_nothing_stands_for_are_refused_outside_the_model(write_multimodal, text, placeholder):
+    path = write_multimodal(text)
+    with pytest.raises(InputError) as error:
+        load_config(path)
+    assert str(error.value) == f"{path}: unknown placeholder {placeholder}"
+
+
+def test_a_fold_of_a_multimodal_config_is_a_number_too(write_multimodal):
+    with pytest.raises(InputError, match="fold: expected a whole number, found 'a'"):
+        load_config(write_multimodal(), {"fold": "a"})
+
+
+def test_a_written_config_is_the_same_in_the_same_order(tmp_path):
+    from mmengine.config import Config
+
+    content = dict(zeta=dict(b=1, a=(2, None, "x" * 200), c=[dict(y=0.5, x=True)]), alpha="it's", beta={"1": 2})
+    write_bound(Config(content), tmp_path / "config.py")
+    read = Config.fromfile(str(tmp_path / "config.py")).to_dict()
+    assert read == content
+    assert list(read["zeta"]) == ["b", "a", "c"] and list(read["zeta"]["c"][0]) == ["y", "x"]

@@ -1,0 +1,127 @@
+"""Trainings of a comparison: each config with each seed in a folder of its own, what is there is used again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cellseg.errors import InputError, MissingFileError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes:
+        name: of the config.
+        seed: of the training.
+        config: its file.
+        work_dir: where the training goes.
+        options: over those of the config.
+    """
+
+    name: str
+    seed: int
+    config: Path
+    work_dir: Path
+    options: Mapping[str, Any]
+
+
+def plan_runs(
+    configs: Sequence[str | Path], seeds: Sequence[int], out: str | Path, options: Mapping[str, Any], data_seed: int = 0
+) -> list[Run]:
+    """Every config with every seed.
+
+    The seed is that of the training alone: data is split, and generated, by ``data_seed``, so that all models are
+    tested on the same samples.
+
+    Args:
+        configs: their files; the name of a file is that of the row.
+        seeds: different whole numbers from 0 on.
+        out: trainings go to ``out/runs/NAME/seed-N``.
+        options: dotted keys and values, over what the configs say.
+        data_seed: see above; ``options`` may say otherwise by ``source.seed``.
+
+    Raises:
+        InputError, MissingFileError: a missing config, two of one name, seeds that cannot be used, or an option
+            ``seed``.
+    """
+    if not configs:
+        raise InputError("expected at least one config")
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InputError(f"--seeds: expected different whole numbers from 0 on, found {list(seeds)}")
+    if "seed" in options:
+        raise InputError(
+            "--cfg-options seed: give the seeds of the trainings with --seeds, that of data as source.seed"
+        )
+    names = [Path(config).stem for config in configs]
+    for index, (name, config) in enumerate(zip(names, configs, strict=True)):
+        if not Path(config).is_file():
+            raise MissingFileError(f"{config}: no such config file")
+        if name in names[:index]:
+            raise InputError(
+                f"{config}: another config is called {name!r} too; rename one, names are those of the rows"
+            )
+    shared = {"source.seed": data_seed, **options}
+    return [
+        Run(name, seed, Path(config), Path(out) / "runs" / name / f"seed-{seed}", {**shared, "seed": seed})
+        for name, config in zip(names, configs, strict=True)
+        for seed in seeds
+    ]
+
+
+def check_runs(runs: Sequence[Run]) -> None:
+    """Refuse runs that could not be trained, before the first one is.
+
+    Raises:
+        InputError: a config that cannot be used or that trains no multimodal model, or a folder with another training.
+    """
+    for run in runs:
+        _is_there(run)
+
+
+def train_run(run: Run) -> bool:
+    """Train a run, continue it where it was stopped, or leave it alone where it is done.
+
+    Returns:
+        Whether it was trained now.
+
+    Raises:
+        InputError: as ``check_runs``, and what the training refuses.
+        CellsegError: the training fails.
+    """
+    # Not before: torch and mmengine take seconds to import.
+    from cellseg.openmmlab import latest_checkpoint
+    from cellseg.training.door import train
+
+    there = _is_there(run)
+    if there and (run.work_dir / "best.pth").is_file():
+        return False
+    resume = there and latest_checkpoint(run.work_dir) is not None
+    train(run.config, run.work_dir, resume=resume, overwrite=there and not resume, options=run.options)
+    return True
+
+
+def _is_there(run: Run) -> bool:
+    """Whether the folder holds this training, done or not."""
+    from cellseg.training.config import load_config, read_config
+
+    config = load_config(run.config, run.options)
+    if "reader" not in config:
+        raise InputError(f"{run.config}: trains no multimodal model; this command compares these")
+    if not run.work_dir.is_dir() or not any(path.name != "config.py" for path in run.work_dir.iterdir()):
+        return False
+    before = read_config(run.work_dir / "config.py")
+    if before.to_dict() != _as_read(config.to_dict()):
+        raise InputError(
+            f"{run.work_dir}: holds the training of another config, or with other options; choose another --out or "
+            "delete that folder"
+        )
+    return True
+
+
+def _as_read(value: Any) -> Any:
+    """A config as it is once written and read: the file's names are texts, its values plain."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_read(item) for key, item in value.items()}
+    return type(value)(_as_read(item) for item in value) if isinstance(value, list | tuple) else value

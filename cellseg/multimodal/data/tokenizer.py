@@ -1,0 +1,127 @@
+"""Texts to numbers and back: WordPiece, trained on the texts of the training split."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+from cellseg.errors import InputError
+from cellseg.multimodal.data.vocabulary import CONTINUED, learn_pieces
+
+# In the order of their numbers.
+SPECIAL = ("[PAD]", "[UNK]", "[BEGIN]", "[END]", "[SEP]")
+PAD, UNKNOWN, BEGIN, END, SEPARATOR = range(len(SPECIAL))
+_LARGEST_WORD = 100  # letters; longer ones are unknown
+
+
+class WordPieceTokenizer:
+    """Splits texts at blanks and punctuation, lowers their letters, and cuts words into the longest known pieces.
+
+    A text that spells ``[END]`` is that text and no end: numbers of special tokens come from here alone.
+
+    Args:
+        pieces: the vocabulary without the special tokens, which stand before it.
+
+    Attributes:
+        size: tokens that there are, V.
+    """
+
+    def __init__(self, pieces: Sequence[str]):
+        from tokenizers import Tokenizer, decoders, models
+
+        self.pieces = tuple(pieces)
+        names = (*SPECIAL, *self.pieces)
+        self.size = len(names)
+        vocabulary = {name: number for number, name in enumerate(names)}
+        if len(vocabulary) != self.size:
+            raise InputError("tokenizer: a piece stands in the vocabulary twice")
+        model = models.WordPiece(
+            vocab=vocabulary,
+            unk_token=SPECIAL[UNKNOWN],
+            max_input_chars_per_word=_LARGEST_WORD,
+            continuing_subword_prefix=CONTINUED,
+        )
+        self._tokenizer = Tokenizer(model)
+        self._tokenizer.normalizer, self._tokenizer.pre_tokenizer = _word_splitting()
+        self._tokenizer.decoder = decoders.WordPiece(prefix=CONTINUED, cleanup=True)
+
+    @classmethod
+    def train(cls, texts: Iterable[str], size: int) -> "WordPieceTokenizer":
+        """Learn the vocabulary.
+
+        Args:
+            texts: those of the training split.
+            size: most tokens, special ones included.
+
+        Raises:
+            InputError: no room for any piece, or no text that holds a word.
+        """
+        if size <= len(SPECIAL):
+            raise InputError(f"source.vocabulary: expected more than the {len(SPECIAL)} special tokens, found {size}")
+        words: Counter[str] = Counter()
+        for text in texts:
+            words.update(split_words(text))
+        if not words:
+            raise InputError("no word in the texts of the training split to learn a vocabulary from")
+        # Special names cannot come out of words: brackets are words of their own.
+        return cls(learn_pieces(words, size - len(SPECIAL)))
+
+    def to_json(self) -> str:
+        """As text; ``from_json`` reads it."""
+        return json.dumps({"format": "cellseg wordpiece 1", "pieces": self.pieces}, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "WordPieceTokenizer":
+        """Inverse of ``to_json``.
+
+        Raises:
+            InputError: another text.
+        """
+        return _from_json(text)
+
+    def encode(self, text: str, max_length: int | None = None) -> list[int]:
+        """Numbers of a text, from begin to end.
+
+        Args:
+            text: any.
+            max_length: most numbers, begin and end included, at least 2; the rest of the text is left out.
+        """
+        numbers = self._tokenizer.encode(text, add_special_tokens=False).ids
+        if max_length is not None:
+            numbers = numbers[: max_length - 2]
+        return [BEGIN, *numbers, END]
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of some numbers up to the first end, without begin, padding and separators; blanks as usual."""
+        kept: list[int] = []
+        for number in numbers:
+            if number == END:
+                break
+            if number not in (PAD, BEGIN, SEPARATOR):
+                kept.append(int(number))
+        return self._tokenizer.decode(kept, skip_special_tokens=False)
+
+
+def split_words(text: str) -> list[str]:
+    """Words and punctuation marks of a text, without accents and capitals, as the tokenizer sees them."""
+    normalizer, splitter = _word_splitting()
+    return [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+
+
+@lru_cache(maxsize=1)
+def _word_splitting() -> tuple[Any, Any]:
+    from tokenizers import normalizers, pre_tokenizers
+
+    return normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+
+
+@lru_cache(maxsize=4)
+def _from_json(text: str) -> WordPieceTokenizer:
+    try:
+        pieces = json.loads(text)["pieces"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError("tokenizer: damaged, expected the text that the training stored") from error
+    if not isinstance(pieces, list) or not all(isinstance(piece, str) and piece for piece in pieces):
+        raise InputError("tokenizer: damaged, its pieces are no texts")
+    return WordPieceTokenizer(pieces)

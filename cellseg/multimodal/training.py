@@ -1,0 +1,57 @@
+"""What the training of a multimodal model puts into mmengine's registries, beside its networks and losses.
+
+Configs name this module in ``custom_imports``: importing it registers everything that they can name.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS, MODELS
+from mmengine.runner import Runner
+
+import cellseg.multimodal.metrics.evaluator  # noqa: F401 - registers TaskScores
+from cellseg.errors import InputError
+from cellseg.multimodal import MultimodalModel, read_description
+from cellseg.multimodal.data import DataDescription, fill_numbers, forget_multimodal_data, load_multimodal_data
+
+
+@MODELS.register_module()
+def multimodal_model_of(source: Mapping[str, Any], **parts: Any) -> MultimodalModel:
+    """The model for the data of a source: reads the data, and fills in the numbers that follow from it.
+
+    Args:
+        source: see ``data.Source``.
+        **parts: arguments of ``MultimodalModel`` but ``description``; texts such as ``"{num_classes}"`` stand for
+            numbers of the data, see ``DataDescription.numbers``.
+
+    Raises:
+        InputError, MissingFileError: data, placeholder or parts that cannot be used.
+    """
+    # A training begins here, and with it anew whatever the files say by now.
+    forget_multimodal_data()
+    return model_for(load_multimodal_data(**source).description, parts)
+
+
+def model_for(description: DataDescription, parts: Mapping[str, Any]) -> MultimodalModel:
+    """The model for described data; arguments and errors as ``multimodal_model_of``."""
+    if "description" in parts:
+        raise InputError("model.description: follows from the data; leave it out")
+    return MultimodalModel(**fill_numbers(dict(parts), description), description=description.to_dict())
+
+
+@HOOKS.register_module()
+class SameDescriptionHook(Hook):
+    """Refuses to continue a training with other data than it began with: other classes, statistics or words."""
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Compare the description in the checkpoint with the model's own."""
+        known = DataDescription.from_dict(read_description(checkpoint), "the checkpoint")
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        other = known.differences(DataDescription.from_dict(model.about, "the model"))
+        if other:
+            raise InputError(
+                f"{runner.work_dir}: --resume: the training began with other data (different: {', '.join(other)}); "
+                "start afresh with --overwrite"
+            )

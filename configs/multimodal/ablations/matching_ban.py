@@ -1,0 +1,7 @@
+# Baseline of matching: BAN (bilinear attention); generated data; see matching_full.
+_base_ = ["./_matching.py"]
+
+model = dict(
+    encoders=dict(image=dict(cbam=False)),
+    fusion=dict(_delete_=True, type="BilinearAttentionNetwork", width="{width}", glimpses=2),
+)

@@ -1,0 +1,7 @@
+# Baseline of vqa: LSTM-Attention (words look at the picture); generated data; see vqa_full.
+_base_ = ["../visual_language/vqa_small.py"]
+
+model = dict(
+    encoders=dict(image=dict(cbam=False)),
+    fusion=dict(_delete_=True, type="LSTMAttentionFusion", width="{width}"),
+)

@@ -1,0 +1,40 @@
+"""Words of captions."""
+
+import pytest
+
+from cellseg.errors import InputError
+from cellseg.multimodal.metrics.words import caption_words, check_captions, ngrams
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("A man's t-shirt, red.", ["a", "man's", "t-shirt", "red"]),
+        ("1,000 cells (3.5 %) !", ["1,000", "cells", "3.5"]),
+        ("  two\tdogs\n", ["two", "dogs"]),
+        ("Ein Café", ["ein", "café"]),
+        ("...", []),
+        ("", []),
+    ],
+)
+def test_words(text, words):
+    assert caption_words(text) == words
+
+
+def test_ngrams():
+    assert ngrams("a b a b".split(), 2) == {("a", "b"): 2, ("b", "a"): 1}
+    assert ngrams(["a"], 2) == {}
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "references", "message"),
+    [
+        ([], [], "expected references for each of 0 captions, found 0"),
+        ([["a"]], [], "expected references for each of 1 captions, found 0"),
+        ([["a"], ["b"]], [[["a"]], []], "picture 2 has no true caption to compare with"),
+    ],
+)
+def test_captions_that_cannot_be_scored(hypotheses, references, message):
+    with pytest.raises(InputError) as error:
+        check_captions(hypotheses, references)
+    assert str(error.value) == message

@@ -1,0 +1,59 @@
+"""tools/compare_models.py: two trainings beside each other, started twice."""
+
+import importlib.util
+import json
+import runpy
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+CONFIGS = runpy.run_path(str(PROJECT / "tests" / "multimodal" / "training_configs.py"))
+
+
+def load_tool(name):
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", PROJECT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write(folder, name, text):
+    path = CONFIGS["write_training_config"](folder, text)
+    return str(path.rename(folder / f"{name}.py"))
+
+
+def test_two_configs_are_compared_and_nothing_is_trained_twice(tmp_path, capsys):
+    both = write(tmp_path, "both", CONFIGS["TABLES"])
+    lines = [line for line in CONFIGS["TABLES"].splitlines() if "two=dict(" not in line and "fusion=" not in line]
+    alone = "\n".join(lines).replace("    heads=", "    fusion=None,\n    heads=")
+    one = write(tmp_path, "one", alone)
+    out = tmp_path / "out"
+    command = [both, one, "--seeds", "0", "1", "--out", str(out), "--device", "cpu"]
+    command += ["--cfg-options", "iterations=40", "train_cfg.val_interval=40", "batch_size=64"]
+    tool = load_tool("compare_models")
+    assert tool.main(command) == 0
+    first = capsys.readouterr()
+    assert "both, seed 0: trained" in first.err and "one, seed 1: trained" in first.err
+    content = json.loads((out / "comparison.json").read_text())
+    assert [row["name"] for row in content["rows"]] == ["both", "one", "majority"]
+    assert content["about"]["seeds"] == [0, 1] and content["about"]["samples"] == {"classification": 20}
+    scores = [row["scores"]["classification"]["accuracy"] for row in content["rows"]]
+    assert len(scores[0]["values"]) == 2 and scores[0]["difference"] is None
+    # Neither table tells the class alone.
+    assert scores[0]["mean"] > scores[1]["mean"] + 0.2
+    value, low, high = scores[1]["difference"]
+    assert abs(value - (scores[1]["mean"] - scores[0]["mean"])) < 1e-5 and low <= value <= high
+    assert first.out.endswith((out / "comparison.md").read_text())
+    assert tool.main(command) == 0
+    second = capsys.readouterr()
+    assert "both, seed 0: is trained already" in second.err and ": trained" not in second.err
+    assert json.loads((out / "comparison.json").read_text()) == content
+
+
+def test_mistakes_are_one_line(tmp_path, capsys):
+    tool = load_tool("compare_models")
+    assert tool.main(["none.py", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.strip().endswith("error: none.py: no such config file")
+    config = write(tmp_path, "both", CONFIGS["TABLES"])
+    assert tool.main([config, "--out", str(tmp_path / "out"), "--cfg-options", "iteration=3"]) == 2
+    assert "--cfg-options iteration: the config has no 'iteration'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
