@@ -134,7 +134,7 @@ def test_folders_that_hold_no_training(tmp_path, trained):
 
 
 def test_weights_of_another_model_do_not_fit(tmp_path, trained):
-    text = (trained / "config.py").read_text().replace("width=16", "width=24")
+    text = (trained / "config.py").read_text().replace("'width': 16", "'width': 24")
     (tmp_path / "config.py").write_text(text)
     with pytest.raises(InputError, match="best.pth: does not fit the model of .*config.py: "):
         load_trained(tmp_path, trained / "best.pth")

@@ -177,7 +177,7 @@ def test_mistakes_in_a_config_are_one_line(run, options, message):
 
 def test_a_model_without_a_head_for_the_data(run):
     heads = dict(_delete_=True, regression=dict(type="FusedRegressor", outputs=1))
-    with pytest.raises(InputError, match="the batch has targets of none of the model's tasks"):
+    with pytest.raises(InputError, match="the model has no head for a task of the validation samples"):
         run(TABLES, iterations=2, **{"model.heads": heads})
 
 

@@ -97,7 +97,7 @@ def test_predictions_of_a_split_with_their_groups(config, tmp_path):
         )
         assert names[row.truth] == trained.data.records("test")[rows.index(row)].targets["classification"]
     config_file = run.work_dir / "config.py"
-    config_file.write_text(config_file.read_text().replace("noise=0.2", "noise=0.6"))
+    config_file.write_text(config_file.read_text().replace("'noise': 0.2", "'noise': 0.6"))
     with pytest.raises(InputError, match="the data is not what the model was trained on .different: modalities"):
         open_trained(run.work_dir, device="cpu")
 
