@@ -212,6 +212,8 @@ class MultimodalModel(BaseModel):
         if len(chosen) < len(present) or alone:
             values, mask = values[chosen], None if mask is None else mask[chosen]
         tokens = encoder(values, mask)
+        if values.dtype == torch.int64 and values.shape == tokens.mask.shape:
+            tokens = replace(tokens, ids=values)
         if len(rows) == len(present):
             return _map(tokens, lambda content: content[: len(rows)])
         return _map(tokens, lambda content: _scatter(content[: len(rows)], rows, len(present)))
@@ -261,7 +263,8 @@ def _check_tasks(heads: Mapping[str, Config], loss_weights: Mapping[str, float])
 
 
 def _map(tokens: Tokens, change: Callable[[Tensor], Tensor]) -> Tokens:
-    return Tokens(change(tokens.values), change(tokens.mask), change(tokens.pooled))
+    parts = (tokens.values, tokens.mask, tokens.pooled, tokens.ids)
+    return Tokens(*(None if part is None else change(part) for part in parts))
 
 
 def _scatter(content: Tensor, rows: Tensor, count: int) -> Tensor:

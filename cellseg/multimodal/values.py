@@ -15,11 +15,13 @@ class Tokens:
         values: float ``[B, L, C]``.
         mask: bool ``[B, L]``, true where a token is real; padding and absent modalities are false.
         pooled: float ``[B, C]``, the sequence in one vector.
+        ids: int64 ``[B, L]``, the word that each token stands for; None where tokens stand for no words.
     """
 
     values: Tensor
     mask: Tensor
     pooled: Tensor
+    ids: Tensor | None = None
 
     @property
     def channels(self) -> int:
@@ -81,6 +83,7 @@ def keep_present(tokens: Tokens, present: Tensor) -> Tokens:
         tokens.values.masked_fill(~present[:, None, None], 0.0),
         tokens.mask & present[:, None],
         tokens.pooled.masked_fill(~present[:, None], 0.0),
+        tokens.ids,
     )
 
 

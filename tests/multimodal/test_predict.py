@@ -20,6 +20,7 @@ from cellseg.multimodal.data import (
     collate_samples,
 )
 from cellseg.multimodal.predict import Predictor, load_trained
+from cellseg.multimodal.training import multimodal_model_of
 from cellseg.openmmlab import load_checkpoint_file
 from cellseg.training.config import read_config
 from cellseg.training.door import train
@@ -131,6 +132,21 @@ def test_folders_that_hold_no_training(tmp_path, trained):
     torch.save({"state_dict": {"weight": torch.zeros(3)}}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="other.pth: not the checkpoint of a multimodal model"):
         load_trained(trained, tmp_path / "other.pth")
+
+
+def test_where_the_first_weights_came_from_need_not_exist_any_more(tmp_path):
+    pytest.importorskip("transformers")
+    source = dict(reader="generated", options=dict(kinds=["text"], count=20))
+    sizes = dict(hidden_size=8, embedding_size=8, num_attention_heads=2, num_hidden_layers=1, intermediate_size=8)
+    text = dict(type="AlbertEncoder", vocab_size="{vocabulary_size}", pretrained=None, **sizes)
+    head = dict(classification=dict(type="FusedClassifier", num_classes="{num_classes}"))
+    model = multimodal_model_of(source, encoders=dict(text=text), fusion=None, heads=head)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "best.pth")
+    parts = dict(type="multimodal_model_of", source=source, fusion=None, heads=head)
+    parts["encoders"] = dict(text={**text, "pretrained": str(tmp_path / "gone")})
+    (tmp_path / "config.py").write_text(f"model = {parts!r}\n")
+    answer = load_trained(tmp_path, device="cpu").predict([{"text": "the first is dark"}])[0]
+    assert answer["classification"]["label"] in ("class 0", "class 1")
 
 
 def test_weights_of_another_model_do_not_fit(tmp_path, trained):

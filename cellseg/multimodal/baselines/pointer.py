@@ -5,6 +5,7 @@ TextVQA", section 3.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,14 +14,16 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cellseg.multimodal.causal_layers import CausalLayer, Read, causal_mask
-from cellseg.multimodal.decoding import State
+from cellseg.multimodal.decoding import Sentence, State
 from cellseg.multimodal.encoders.positions import sinusoidal_positions
 from cellseg.multimodal.heads.base import Target, check_choice
 from cellseg.multimodal.heads.captioning import Captioner, Memory, check_modalities, present_captions
 from cellseg.multimodal.values import Fused
 
-# Of the memory: mask, candidates as inputs, candidates as what is pointed at, their mask; keys and values follow.
-_FIXED = 4
+# Of the memory: mask, candidates as inputs, candidates as what is pointed at, their mask, their words (_NO_WORD where
+# they are none); keys and values follow.
+_FIXED = 5
+_NO_WORD = -1
 
 
 @MODELS.register_module()
@@ -33,9 +36,10 @@ class PointerCaptioner(Captioner):
     it is. Unlike in BERT, norms stand before each part (see ``CausalLayer``). Candidates are the tokens of one
     modality; where the tokens before this head are mixed already, choose a fusion that leaves them apart.
 
-    In targets and predictions the number V + n, V being the size of the vocabulary, means the n-th token of the
-    candidates (see ``point_at`` and ``without_pointers``). A target may also have ``copies``, bool ``[B, L, N]``: which
-    candidates are right as well.
+    Where the candidates are words (``copy`` names a text), every candidate that is the next word of the true caption is
+    right as well, and a caption has the words that it points at. Elsewhere a target may say with ``copies``, bool
+    ``[B, L, N]``, which candidates are right, and the number V + n in targets and captions, V being the size of the
+    vocabulary, means candidate n.
 
     Args:
         channels: length of the fused representation; not read.
@@ -105,14 +109,40 @@ class PointerCaptioner(Captioner):
         present = target["present"]
         scores = self.teach(tuple(part[present] for part in self.remember(fused)), before)[real].float()
         right = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, after[real].unsqueeze(1), True)
-        if self.copy is not None and "copies" in target:
-            right[:, self.vocabulary_size :] |= target["copies"][present][:, 1:][real]
+        copies = self._right_copies(fused, target)
+        if copies is not None:
+            right[:, self.vocabulary_size :] |= copies[present][:, 1:][real]
         if self.objective == "softmax":
             return {"loss": -self.normalise(scores).masked_fill(~right, -torch.inf).logsumexp(dim=1).mean()}
         possible = ~torch.isneginf(scores) & ~self._never(scores.shape[1])
         scores, right = scores.masked_fill(~possible, 0.0), right.to(scores.dtype)
         each = binary_cross_entropy_with_logits(scores, right, reduction="none").masked_fill(~possible, 0.0)
         return {"loss": each.sum(dim=1).mean()}
+
+    def write(self, fused: Fused) -> list[Sentence]:
+        """A sentence for each sample; with words in place of pointers where the candidates are words."""
+        sentences = super().write(fused)
+        ids = self._candidates(fused)
+        if ids is None:
+            return sentences
+        return [
+            replace(sentence, tokens=tuple(without_pointers(sentence.tokens, row, self.vocabulary_size)))
+            for sentence, row in zip(sentences, ids.tolist(), strict=True)
+        ]
+
+    def _candidates(self, fused: Fused) -> Tensor | None:
+        """The words of the candidates, int64 ``[B, N]``; None where they are no words."""
+        source = fused.encoded.get(self.copy)
+        return None if source is None else source.ids
+
+    def _right_copies(self, fused: Fused, target: Target) -> Tensor | None:
+        if self.copy is not None and "copies" in target:
+            return target["copies"]
+        ids = self._candidates(fused)
+        if ids is None:
+            return None
+        special = torch.tensor([self.pad, self.begin, self.end], device=ids.device)
+        return point_at(target["values"], ids, fused.tokens[self.copy].mask & ~torch.isin(ids, special))
 
     def remember(self, fused: Fused) -> Memory:
         """The inputs after they have seen each other: see ``_FIXED``, then keys and values for each layer."""
@@ -126,10 +156,12 @@ class PointerCaptioner(Captioner):
             kept.extend(read)
         if self.copy is None:
             nothing = tokens[:, :0]
-            return mask, nothing, nothing, mask[:, :0], *kept
+            return mask, nothing, nothing, mask[:, :0], mask[:, :0].long(), *kept
         lengths = [part.shape[1] for part in parts.values()]
         pointed = self.norm(tokens).split(lengths, dim=1)[list(parts).index(self.copy)]
-        return mask, self.candidate_norm(parts[self.copy]), self.point_from(pointed), masks[self.copy], *kept
+        ids = self._candidates(fused)
+        ids = torch.full_like(masks[self.copy], _NO_WORD, dtype=torch.int64) if ids is None else ids
+        return mask, self.candidate_norm(parts[self.copy]), self.point_from(pointed), masks[self.copy], ids, *kept
 
     def _inputs(self, fused: Fused) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Tokens ``[B, L, width]`` and masks by modality."""
@@ -178,10 +210,15 @@ class PointerCaptioner(Captioner):
     def _written(self, memory: Memory, words: Tensor, position: int) -> Tensor:
         """The inputs for words ``[B, T]``: their vectors, positions, and whether they are copies."""
         size = self.vocabulary_size
+        if memory[1].shape[1]:
+            # A pointer at a word goes on as that word: as such it stood in the captions of the training.
+            place = (words - size).clamp(min=0)
+            pointed = memory[4].gather(1, place)
+            words = torch.where((words >= size) & (pointed != _NO_WORD), pointed, words)
         vectors = self.word_norm(self.vocabulary.weight[words.clamp(max=size - 1)])
         copied = words >= size
         if memory[1].shape[1]:
-            place = (words - size).clamp(min=0).unsqueeze(2).expand(-1, -1, self.width)
+            place = place.unsqueeze(2).expand(-1, -1, self.width)
             vectors = torch.where(copied.unsqueeze(2), memory[1].gather(1, place), vectors)
         places = sinusoidal_positions(position + words.shape[1], self.width, words.device)[position:]
         return self.dropout(vectors + self.place_norm(places + self.kind[copied.long()]))

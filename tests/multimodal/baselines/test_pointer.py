@@ -183,3 +183,45 @@ def test_options_that_cannot_be_used(options, message):
     with pytest.raises(InputError) as error:
         build(**options)
     assert str(error.value) == message
+
+
+def with_words(tokens, target):
+    """The same tokens, which now stand for words of the captions, or for padding, begin and end."""
+    ids = torch.tensor([[2, 5, 6, 3], [7, 0, 0, 0], [6, 5, 6, 0]])
+    text = replace(tokens["text"], ids=ids)
+    words = torch.tensor([[2, 5, 4, 6, 3], [2, 7, 3, 0, 0], [2, 6, 6, 3, 0]])
+    return Fused(torch.zeros(3, 9), tokens, {"text": text}), dict(target, values=words), ids
+
+
+@pytest.mark.parametrize("objective", ["binary", "softmax"])
+def test_candidates_that_are_words_are_right_where_the_caption_has_them(pair, settled, objective):
+    head = settled(build(objective=objective))
+    fused, target, ids = with_words(pair(), captions())
+    mask = fused.tokens["text"].mask & (ids > 3)
+    given = dict(target, copies=point_at(target["values"], ids, mask))
+    assert given["copies"].any()
+    assert torch.equal(head.loss(fused, target)["loss"], head.loss(fused, given)["loss"])
+    without = head.loss(fused_of(fused.tokens), target)["loss"]
+    assert not torch.allclose(head.loss(fused, target)["loss"], without)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("beam", [1, 2])
+def test_a_caption_has_the_words_that_it_points_at(pair, settled, beam):
+    """Pointing is made likely; what is written has words only, and goes on as if these had been written."""
+    head = settled(build(beam=beam, max_length=4))
+    head.vocabulary.bias.fill_(-50.0)
+    fused, _, ids = with_words(pair(), captions())
+    pointers = head.write(fused_of(fused.tokens))
+    sentences = head.write(fused)
+    assert any(token >= SIZE for sentence in pointers for token in sentence.tokens)
+    assert all(token < SIZE for sentence in sentences for token in sentence.tokens)
+    for row, sentence in enumerate(sentences):
+        assert sentence.tokens[0] in ids[row].tolist()
+    assert head(fused).max() < SIZE
+    # The same scores after a pointer as after the word.
+    memory = head.remember(fused)
+    place = torch.tensor([1, 0, 0])
+    pointed = head.teach(memory, torch.stack([torch.full((3,), 2), SIZE + place], 1))
+    written = head.teach(memory, torch.stack([torch.full((3,), 2), ids[torch.arange(3), place]], 1))
+    assert torch.equal(pointed, written)
