@@ -1,7 +1,7 @@
 """The whole job on synthetic images: data, three small members, tuning, inference, scores and pictures.
 
-It runs the same commands that a user would and prints each of them: one after another, but for the trainings, which
-run beside each other.
+It runs the same commands that a user would and prints each of them: one after another, but for the trainings, and for
+inference and comparison, which run beside each other.
 """
 
 import argparse
@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MEMBERS = ("yolox", "mask_rcnn", "upernet")
 # The training that takes longest begins first.
 TRAINING_ORDER = ("mask_rcnn", "yolox", "upernet")
+# Tools whose steps, where they follow each other, need nothing of one another.
+BESIDE = {"train.py": "trainings", "ensemble_infer.py": "results", "compare.py": "results"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -63,6 +65,10 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
             + ["--weights", f"{out}/weights.json", "--formats", "submission", "labels", "overlay", "cells", *at],
         ),
         (
+            "the ensemble against each member alone",
+            ["compare.py", *ensemble, "--weights", f"{out}/weights.json", "--out", f"{out}/comparison", *at],
+        ),
+        (
             "scores of the submission",
             [
                 "evaluate.py",
@@ -71,10 +77,6 @@ def steps(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
                 "--json",
                 f"{out}/scores.json",
             ],
-        ),
-        (
-            "the ensemble against each member alone",
-            ["compare.py", *ensemble, "--weights", f"{out}/weights.json", "--out", f"{out}/comparison", *at],
         ),
     ]
 
@@ -86,9 +88,9 @@ def run(options: argparse.Namespace) -> int:
     for number, (title, command) in enumerate(todo, start=1):
         print(f"{number}/{len(todo)} {title}\n$ python tools/{shlex.join(command)}", flush=True)
     times = []
-    for tool, group in groupby(todo, key=lambda step: step[1][0]):
-        run_stage = _run_beside if tool == "train.py" else _run_in_order
-        times += run_stage(list(group))
+    for _, group in groupby(todo, key=lambda step: BESIDE.get(step[1][0], step[1][0])):
+        steps_of_stage = list(group)
+        times += _run_beside(steps_of_stage) if len(steps_of_stage) > 1 else [_run_step(*steps_of_stage[0])]
     print("\n== done")
     for title, seconds in times:
         print(f"{seconds:7.1f} s  {title}")
@@ -121,13 +123,8 @@ def _run_step(title: str, command: list[str], lead: str = "", threads: int | Non
     return title, time.monotonic() - begun
 
 
-def _run_in_order(group: list[tuple[str, list[str]]]) -> list[tuple[str, float]]:
-    """Run commands one after another, each with all cores."""
-    return [_run_step(*step) for step in group]
-
-
 def _run_beside(group: list[tuple[str, list[str]]]) -> list[tuple[str, float]]:
-    """Run trainings beside each other, as many at a time as there are cores, each with its share of them.
+    """Run commands beside each other, as many at a time as there are cores, each with its share of them.
 
     Small networks gain little from a second thread: two trainings of one thread are done long before two of two
     threads that follow each other.
@@ -135,13 +132,18 @@ def _run_beside(group: list[tuple[str, list[str]]]) -> list[tuple[str, float]]:
     cores = available_cores()
     beside = min(cores, len(group))
     with ThreadPoolExecutor(beside) as pool:
-        running = [pool.submit(_run_step, *step, f"[{Path(step[1][1]).stem}] ", cores // beside) for step in group]
+        running = [pool.submit(_run_step, *step, f"[{_name(step[1])}] ", cores // beside) for step in group]
         try:
             return [step.result() for step in running]
         except CellsegError:
             # Those that have not begun need not; the others are waited for.
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _name(command: list[str]) -> str:
+    """What tells a command from those beside it: the network that is trained, or the tool."""
+    return Path(command[1] if command[0] == "train.py" else command[0]).stem
 
 
 def main(arguments: list[str] | None = None) -> int:
