@@ -113,7 +113,8 @@ def test_matching_learns_which_belong_together(pair):
     similarity = embeddings["image"] @ embeddings["text"].t()
     assert similarity.argmax(dim=1).tolist() == similarity.argmax(dim=0).tolist() == list(range(6))
     right = [each["probability"] for each in head.predict(fused)]
-    wrong = {**tokens, "text": type(tokens["text"])(*(part.roll(1, 0) for part in vars(tokens["text"]).values() if part is not None))}
+    parts = [part.roll(1, 0) for part in vars(tokens["text"]).values() if part is not None]
+    wrong = {**tokens, "text": type(tokens["text"])(*parts)}
     others = [each["probability"] for each in head.predict(Fused(torch.zeros(6, 9), {}, wrong))]
     assert min(right) > max(others)
 
