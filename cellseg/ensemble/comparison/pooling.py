@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cellseg.ensemble.comparison.file import StoredComparison, StoredRow, read_comparison
+from cellseg.ensemble.comparison.file import ENSEMBLE, VARIANT, StoredComparison, StoredRow, read_comparison
 from cellseg.errors import InputError
 from cellseg.metrics.bootstrap import mean_interval, paired_difference
 
@@ -88,6 +88,50 @@ def pool_comparisons(paths: Sequence[str | Path]) -> Pool:
     if not paths:
         raise InputError("no comparisons to pool")
     comparisons = [read_comparison(path) for path in paths]
+    return _pool(comparisons, comparisons)
+
+
+def pool_ensembles(named: Sequence[tuple[str, str | Path]]) -> Pool:
+    """Pool comparisons of different ensembles on the same images, a row for each ensemble.
+
+    Args:
+        named: name of an ensemble and a ``comparison.json`` of it; a name comes once for each fold and seed, and the
+            files of all names are in the same order. Differences are to the ensemble that is named last.
+
+    Raises:
+        MissingFileError: a file does not exist.
+        InputError: as ``pool_comparisons``; fewer than two ensembles, different numbers of files, or files of other
+            images; names the file.
+    """
+    by_name: dict[str, list[StoredComparison]] = {}
+    for name, path in named:
+        by_name.setdefault(name, []).append(read_comparison(path))
+    if len(by_name) < 2:
+        raise InputError("only one ensemble is named; name at least two, NAME=COMPARISON.json")
+    counts = {name: len(own) for name, own in by_name.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise InputError(f"different numbers of comparisons ({listed}); give each ensemble the same folds and seeds")
+    joined = [_beside(dict(zip(by_name, own, strict=True))) for own in zip(*by_name.values(), strict=True)]
+    return _pool(joined, [comparison for own in by_name.values() for comparison in own])
+
+
+def _beside(comparisons: Mapping[str, StoredComparison]) -> StoredComparison:
+    """One comparison whose rows are the ensembles of several ones of the same images."""
+    first, *others = comparisons.values()
+    for other in others:
+        if set(other.images) != set(first.images) or other.split != first.split:
+            raise InputError(f"{other.path}: of other images than {first.path}; give the files in the same order")
+    rows = []
+    for name, comparison in comparisons.items():
+        row = comparison.reordered(first.images).rows[-1]
+        rows.append(replace(row, name=name, kind=VARIANT))
+    rows[-1] = replace(rows[-1], kind=ENSEMBLE)
+    return replace(first, rows=tuple(rows))
+
+
+def _pool(comparisons: Sequence[StoredComparison], read: Sequence[StoredComparison]) -> Pool:
+    """Pool comparisons that were made of those which were read."""
     _check_alike(comparisons)
     folds = _by_images(comparisons)
     groups = [group for fold in folds for group in fold[0].groups]
@@ -106,7 +150,7 @@ def pool_comparisons(paths: Sequence[str | Path]) -> Pool:
         folds=len(folds),
         seeds=len(folds[0]),
         split=comparisons[0].split,
-        files=tuple(("/".join(Path(one.path).parts[-2:]), one.sha256) for one in comparisons),
+        files=tuple(("/".join(Path(one.path).parts[-2:]), one.sha256) for one in read),
     )
 
 

@@ -10,7 +10,8 @@ from cellseg.visualization import ScoreRow, plot_scores
 def pool_table(pool: Pool) -> str:
     """The pooled rows as a Markdown table, with a line that says what was pooled."""
     types = list(pool.rows[0].per_type)
-    header = ["", "mAP [95% interval]", "over seeds", "AP50", "AP75", *types, "ensemble minus this [95% interval]"]
+    last = next(row.name for row in pool.rows if row.difference is None)
+    header = ["", "mAP [95% interval]", "over seeds", "AP50", "AP75", *types, f"{last} minus this [95% interval]"]
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for row in pool.rows:
         values = [
