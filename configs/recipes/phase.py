@@ -1,7 +1,7 @@
 """Phase-contrast cells (phase_usiigaci, half scale), cross-validated: members, votes, feature fusion, the paper's rows.
 
-For two CPU cores. Four folds: every image is held out once. docs/results.md has what came of
 For two CPU cores. Four folds: every image is held out once. docs/results.md has what came of it.
+"""
 
 data_root = "data/phase"
 folds = [0, 1, 2, 3]
