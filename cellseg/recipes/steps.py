@@ -77,8 +77,12 @@ def run_steps(steps: Sequence[Step], jobs: int | None = None, records: str | Pat
     jobs = max(1, min(cores if jobs is None else jobs, len(steps)))
     levels = _levels(steps)
     width = Counter(levels.values())
-    shares = {name: max(1, cores // min(jobs, width[level])) for name, level in levels.items()}
-    runner = _Runner(shares, None if records is None else Path(records), jobs > 1)
+    beside = {name: min(jobs, width[level]) for name, level in levels.items()}
+    runner = _Runner(
+        {name: max(1, cores // number) for name, number in beside.items()},
+        {name: number > 1 for name, number in beside.items()},
+        None if records is None else Path(records),
+    )
     ended: list[Ran] = []
     place = {name: index for index, name in enumerate(by_name)}
     with ThreadPoolExecutor(jobs) as pool:
@@ -125,8 +129,8 @@ def _levels(steps: Sequence[Step]) -> dict[str, int]:
 class _Runner:
     """Runs one step as a process; used by several threads at a time."""
 
-    def __init__(self, threads: Mapping[str, int], records: Path | None, beside: bool):
-        self._threads, self._records, self._beside = threads, records, beside
+    def __init__(self, threads: Mapping[str, int], beside: Mapping[str, bool], records: Path | None):
+        self._threads, self._beside, self._records = threads, beside, records
 
     def run(self, step: Step, anew: bool) -> Ran:
         """Run a step unless it is on record; ``anew``: what it reads has changed."""
@@ -156,7 +160,8 @@ class _Runner:
                 log = stack.enter_context(open(self._file(step, "log"), "w", encoding="utf-8"))
                 log.write(f"$ {step.text}\n")
                 log.flush()
-            pipe = subprocess.PIPE if log is None and self._beside else log
+            # Lines of several commands at a time need a name before them; one alone may draw its progress.
+            pipe = subprocess.PIPE if log is None and self._beside[step.name] else log
             both = None if pipe is None else subprocess.STDOUT
             process = stack.enter_context(
                 subprocess.Popen(call, cwd=ROOT, env=environment, stdout=pipe, stderr=both, text=True)

@@ -3,7 +3,8 @@
 import csv
 import importlib.util
 import sys
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,28 @@ def load_tool(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[[str], ModuleType]:
+    """``load_tool``, for test modules."""
+    return load_tool
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str]], Namespace]:
+    """``parse(command)``: what the tool's own parser makes of a command, without running it."""
+
+    def parsed(command: Sequence[str]) -> Namespace:
+        tool = load_tool(command[0].removesuffix(".py"))
+        seen = []
+        monkeypatch.setattr(
+            tool, "run_command", lambda parser, run, arguments=None: seen.append(parser.parse_args(arguments))
+        )
+        tool.main(list(command[1:]))
+        return seen[0]
+
+    return parsed
 
 
 @dataclass

@@ -42,9 +42,20 @@ def test_two_seeds(folder):
     assert "| best single member | 0.350 [0.350, 0.350] | ± 0.071 |" in done.stdout
 
 
+def test_ensembles_by_name(folder):
+    pairs = ["first=seed0/comparison.json", "second=seed1/comparison.json"]
+    done = run(folder, "--ensembles", *pairs, "--out", "out")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = json.loads((folder / "out" / "pooled.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["first", "second"]
+    assert [row["map"] for row in rows] == pytest.approx([0.4, 0.5])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "give comparisons of one ensemble, or those of several ones with --ensembles"),
+        (["--ensembles", "seed0/comparison.json"], "--ensembles seed0/comparison.json: expected NAME=COMPARISON.json"),
         (["seed0/comparison.json", "none.json"], "none.json: no such file"),
         (
             ["seed0/comparison.json", "seed0/comparison.json"],

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cellseg.ensemble.comparison.pooling import BEST_SINGLE, pool_comparisons
+from cellseg.ensemble.comparison.pooling import BEST_SINGLE, pool_comparisons, pool_ensembles
 from cellseg.ensemble.comparison.pooling_report import plot_pool, pool_json, pool_table
 from cellseg.errors import InputError
 
@@ -251,3 +251,64 @@ def test_what_cannot_be_pooled_is_named(pool, contents, message):
 def test_no_comparisons():
     with pytest.raises(InputError, match="^no comparisons to pool$"):
         pool_comparisons([])
+
+
+@pytest.fixture
+def pool_named(tmp_path, monkeypatch):
+    """Writes comparisons as ``NAME0.json``, ``NAME1.json`` ... and pools the ensembles."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(**ensembles):
+        named = [(name, f"{name}{i}.json") for name, own in ensembles.items() for i in range(len(own))]
+        for name, own in ensembles.items():
+            for number, content in enumerate(own):
+                Path(f"{name}{number}.json").write_text(json.dumps(content))
+        return pool_ensembles(named)
+
+    return call
+
+
+def test_ensembles_beside_each_other(pool_named, pool):
+    first, second = [make(0), make(1, first=6)], [make(2), make(3, first=6)]
+    pooled = pool_named(small=first, large=second)
+    assert [row.name for row in pooled.rows] == ["small", "large"] and (pooled.folds, pooled.seeds) == (2, 1)
+    # What each has when it is pooled alone, and the paired difference of the two.
+    for row, own in zip(pooled.rows, (first, second), strict=True):
+        alone = pool(*own).rows[-2]
+        assert alone.name == "ensemble"
+        assert (row.map, row.ap50, row.ap75, row.interval) == (alone.map, alone.ap50, alone.ap75, alone.interval)
+        assert row.per_type == alone.per_type
+    differences = {
+        (image, 0): scores(b, "ensemble")[image] - scores(a, "ensemble")[image]
+        for a, b in zip(first, second, strict=True)
+        for image in a["images"]
+    }
+    small = pooled.rows[0]
+    assert small.difference == pytest.approx(np.mean(list(differences.values())))
+    group_of = {image: group for one in first for image, group in zip(one["images"], one["groups"], strict=True)}
+    assert small.difference_interval == pytest.approx(plain_intervals(differences, group_of), abs=0.02)
+    assert [file for file, _ in pooled.files] == ["small0.json", "small1.json", "large0.json", "large1.json"]
+    assert "large minus this" in pool_table(pooled)
+
+
+def test_ensembles_whose_images_come_in_another_order(pool_named):
+    second = make(5)
+    turned = {key: value[::-1] if isinstance(value, list) and key != "rows" else value for key, value in second.items()}
+    turned["rows"] = [
+        {key: value[::-1] if isinstance(value, list) else value for key, value in row.items()} for row in second["rows"]
+    ]
+    straight, other = pool_named(a=[make(4)], b=[second]), pool_named(a=[make(4)], b=[turned])
+    assert straight.rows[0].difference_interval == other.rows[0].difference_interval
+
+
+@pytest.mark.parametrize(
+    ("ensembles", "words"),
+    [
+        (dict(a=[make(0)]), "only one ensemble is named"),
+        (dict(a=[make(0)], b=[make(1), make(2)]), r"different numbers of comparisons \(a 1, b 2\)"),
+        (dict(a=[make(0)], b=[make(1, first=1)]), r"b0\.json: of other images than a0\.json"),
+    ],
+)
+def test_ensembles_that_cannot_be_compared(pool_named, ensembles, words):
+    with pytest.raises(InputError, match=words):
+        pool_named(**ensembles)
