@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cellseg.cli import make_parser, run_command
+from cellseg.cli import add_device, make_parser, run_command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--folds", type=int, nargs="+", metavar="N", help="these folds (default: the recipe's)")
     parser.add_argument("--seeds", type=int, nargs="+", metavar="N", help="these seeds (default: the recipe's)")
     parser.add_argument("--jobs", type=int, metavar="N", help="commands at a time (default: one for each core)")
+    parser.add_argument("--amp", action="store_true", help="train with mixed precision (CUDA only)")
+    add_device(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the commands and run none")
     return parser
 
@@ -35,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from cellseg.recipes.steps import run_steps
 
     recipe = with_runs(load_recipe(options.recipe), options.data, options.folds, options.seeds)
-    steps = recipe_steps(recipe, options.out)
+    steps = recipe_steps(recipe, options.out, options.device, options.amp)
     if options.dry_run:
         print("\n".join(step.text for step in steps))
         return 0

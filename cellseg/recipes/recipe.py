@@ -123,14 +123,21 @@ def with_runs(
     )
 
 
-def recipe_steps(recipe: Recipe, out: str | Path) -> list[Step]:
+def recipe_steps(recipe: Recipe, out: str | Path, device: str | None = None, amp: bool = False) -> list[Step]:
     """The commands of a recipe.
 
     For each fold and seed: the trainings, then tuning and comparison of each ensemble, in ``OUT/foldF_seedS``; at the
     end the pooled comparisons of each ensemble in ``OUT/NAME``, and, of several, all ensembles beside each other in
     ``OUT/ensembles``.
+
+    Args:
+        recipe: what to do.
+        out: folder for everything.
+        device: of the members in tuning and comparison; None: as the ensembles' configs say.
+        amp: whether to train with mixed precision.
     """
-    runs = [_Run(recipe, fold, seed, Path(out)) for seed in recipe.seeds for fold in recipe.folds]
+    extra = _Extra(("--amp",) if amp else (), () if device is None else ("--device", device))
+    runs = [_Run(recipe, fold, seed, Path(out), extra) for seed in recipe.seeds for fold in recipe.folds]
     # One run is finished before the next one gets the cores: its tables are there early.
     steps = [step for run in runs for step in (*run.trainings(), *run.ensembles())]
     comparisons = {
@@ -148,11 +155,19 @@ def recipe_steps(recipe: Recipe, out: str | Path) -> list[Step]:
     return steps
 
 
+@dataclass(frozen=True)
+class _Extra:
+    """Arguments for all trainings, and for all commands that run ensembles."""
+
+    train: tuple[str, ...]
+    ensemble: tuple[str, ...]
+
+
 class _Run:
     """The steps of one fold with one seed."""
 
-    def __init__(self, recipe: Recipe, fold: int, seed: int, out: Path):
-        self._recipe, self._fold, self._seed = recipe, fold, seed
+    def __init__(self, recipe: Recipe, fold: int, seed: int, out: Path, extra: _Extra):
+        self._recipe, self._fold, self._seed, self._extra = recipe, fold, seed, extra
         self._name = f"fold{fold}_seed{seed}"
         self._dir = out / self._name
         self._where = (f"data_root={recipe.data_root}", f"fold={fold}")
@@ -181,15 +196,16 @@ class _Run:
         return Step(
             self.step_name("train", name),
             f"training of {name}, fold {self._fold}, seed {self._seed}",
-            ("train.py", training.config, "--work-dir", work_dir, "--overwrite", "--cfg-options", *options)
-            + _pairs(training.options),
+            ("train.py", training.config, "--work-dir", work_dir, "--overwrite", *self._extra.train)
+            + ("--cfg-options", *options, *_pairs(training.options)),
             needs,
         )
 
     def _ensemble(self, name: str, ensemble: Ensemble) -> list[Step]:
         folder = self._dir / name
         weights, cache = str(folder / "weights.json"), ("--cache", str(self._dir / "evidence"))
-        options = ("--cfg-options", *self._where, *self._work_dirs(ensemble), *_pairs(ensemble.options))
+        options = (*self._extra.ensemble, "--cfg-options", *self._where, *self._work_dirs(ensemble))
+        options += _pairs(ensemble.options)
         tune = ("tune_ensemble.py", ensemble.config, "--out", weights, "--budget", str(ensemble.budget))
         tune += ("--seed", str(self._seed), *cache)
         if ensemble.cross_validate:

@@ -95,6 +95,16 @@ def test_comparisons_are_pooled_in_the_order_of_the_runs(recipe):
     assert "data_root=elsewhere" in steps["fold1_seed5_train_map"].command
 
 
+def test_device_and_mixed_precision_reach_the_commands(recipe):
+    steps = recipe_steps(load_recipe(recipe()), "out", "cuda:1", amp=True)
+    for step in steps:
+        tool, options = step.command[0], step.command
+        assert ("--amp" in options) == (tool == "train.py")
+        assert ("--device" in options) == (tool in ("tune_ensemble.py", "compare.py"))
+        if "--device" in options:
+            assert options[options.index("--device") + 1] == "cuda:1"
+
+
 def test_one_ensemble_is_pooled_once(recipe):
     text = GOOD.replace('    other=dict(config="configs/ensemble/small.py", members=["cells", "mixed"]),\n', "")
     assert [name for name in commands(recipe(text)) if name.startswith("pool")] == ["pool_vote"]

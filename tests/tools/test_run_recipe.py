@@ -19,7 +19,8 @@ def run(*arguments):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_dry_run_prints_commands_that_the_tools_understand(path, parse):
-    done = run(path, "--data", "some data", "--out", "o", "--folds", 2, "--seeds", 5, "--dry-run")
+    where = ("--data", "some data", "--out", "o", "--folds", 2, "--seeds", 5)
+    done = run(path, *where, "--amp", "--device", "cpu", "--dry-run")
     assert (done.returncode, done.stderr) == (0, "")
     lines = [shlex.split(line) for line in done.stdout.splitlines()]
     assert all(line[0] == "python" for line in lines)
