@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cellseg.errors import InputError
+from cellseg.models import fusion_network
 from cellseg.models.fusion_network import (
     GRID,
     FeatureFusionNetwork,
@@ -67,6 +68,31 @@ def test_untrained_it_is_the_uniform_mean():
     data["evidence"][0] = 0.0
     data["evidence"][1] = 1.0
     torch.testing.assert_close(answers(build().eval(), data), data["evidence"].float().mean(dim=1), atol=2e-7, rtol=0)
+
+
+def test_the_loss_is_the_weighted_cross_entropy_on_the_other_parts(monkeypatch):
+    monkeypatch.setattr(fusion_network, "_turn", lambda *grids: list(grids))
+    network, data = build(input_dropout=0.0).eval(), batch(1)
+    for part in network.networks:
+        torch.nn.init.normal_(part.last.weight, std=1.0)
+    data["weight"] = torch.tensor([1.0, 0.25, 0.0] * 4)
+    expected = 0.0
+    for index, corrector in enumerate(network.networks):
+        total = counted = 0.0
+        for sample in range(len(data["part"])):
+            if data["part"][sample] == index:
+                continue
+            evidence, target = data["evidence"][sample].float(), data["target"][sample].float()
+            with torch.no_grad():
+                one = (evidence[None], data["confidence"][[sample]], data["features"][[sample]].float())
+                correction = corrector(*one, torch.ones(1, 3))[0]
+            mean = evidence.mean(dim=0).clamp(1e-4, 1 - 1e-4)
+            probability = 1 / (1 + torch.exp(-(torch.log(mean / (1 - mean)) + correction)))
+            cross_entropy = -(target * probability.log() + (1 - target) * (1 - probability).log()).mean()
+            total += data["weight"][sample] * cross_entropy
+            counted += data["weight"][sample]
+        expected += total / counted
+    assert network(**data, mode="loss")["loss"].item() == pytest.approx(float(expected), rel=1e-4)
 
 
 @pytest.mark.parametrize("mean", [0.0, 1e-5, 0.3, 0.5, 0.999, 1.0])

@@ -57,8 +57,8 @@ trainings = dict(
     second=dict(config="configs/upernet/upernet_flow_small.py", options=short),
 )
 ensembles = dict(
-    alone=dict(config={str(tmp_path / "alone.py")!r}, members=["first"], budget=4),
-    both=dict(config={str(tmp_path / "both.py")!r}, members=["first", "second"], budget=4),
+    alone=dict(config={str(tmp_path / "alone.py")!r}, members=["first"], budget=10),
+    both=dict(config={str(tmp_path / "both.py")!r}, members=["first", "second"], budget=10),
 )
 del short
 """
@@ -77,6 +77,6 @@ del short
     again = run(path, "--out", out)
     assert again.returncode == 0 and "15 steps, 15 of them done before" in again.stdout
     # A setting of one ensemble touches that ensemble, and what its scores go into.
-    path.write_text(path.read_text().replace('["first", "second"], budget=4', '["first", "second"], budget=5'))
+    path.write_text(path.read_text().replace('["first", "second"], budget=10', '["first", "second"], budget=11'))
     changed = run(path, "--out", out)
     assert "15 steps, 9 of them done before" in changed.stdout

@@ -28,7 +28,7 @@ class FusedBoxes(NamedTuple):
 
 
 class _Ranked(NamedTuple):
-    """Boxes with weighted scores, best first; equal scores in the order of the input."""
+    """Boxes with weighted scores, best first; equal scores by what the boxes are."""
 
     boxes: Tensor  # float64 [K, 4]
     scores: Tensor  # float64 [K], score x weight of its member
@@ -57,7 +57,8 @@ def fuse_boxes(
 ) -> FusedBoxes:
     """Fuse the boxes of several detectors.
 
-    Boxes are taken in the order of score x weight of their member; equal ones in the order given. Methods:
+    Boxes are taken in the order of score x weight of their member; equal ones by score, corners and label, the smaller
+    first, so that the result does not depend on the order of boxes and members. Methods:
 
     - ``wbf``, weighted box fusion (Solovyev et al. 2021): clusters around a running mean; the fused box is the mean
       weighted by score x weight.
@@ -257,7 +258,10 @@ def _rank(
     raw_scores = scores.double()
     weighted = raw_scores * weights[members]
     used = ((weights[members] > 0) & (raw_scores >= skip_score)).nonzero()[:, 0]
-    order = used[weighted[used].sort(descending=True, stable=True).indices]
+    order = used
+    for key in (labels, *boxes.T.flip(0), raw_scores):
+        order = order[key[order].sort(stable=True).indices]
+    order = order[weighted[order].sort(descending=True, stable=True).indices]
     labels = labels[order].long()
     groups = torch.zeros_like(labels) if across_classes else labels
     return _Ranked(

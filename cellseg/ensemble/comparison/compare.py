@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cellseg.datasets.folder import DataFolder
@@ -16,13 +17,15 @@ from cellseg.ensemble.comparison.rows import RowPlan, RowPredictor, plan_rows
 from cellseg.ensemble.comparison.uncertainty import UncertaintyCheck, check_uncertainty
 from cellseg.ensemble.config import EnsembleConfig
 from cellseg.ensemble.evidence.answers import Answers
-from cellseg.ensemble.evidence.cache import EvidenceCache
+from cellseg.ensemble.evidence.cache import EvidenceCache, image_key
+from cellseg.ensemble.feature_fusion.member import FeatureFusionMember
 from cellseg.ensemble.matching.match import MatchOptions
 from cellseg.ensemble.pipeline import check_members
 from cellseg.ensemble.provenance import describe_members, versions
 from cellseg.errors import InputError
 from cellseg.io.files import file_hash
 from cellseg.io.images import read_image, to_rgb
+from cellseg.members import Member
 from cellseg.metrics import ImageResult, evaluate_image, summarize, summarize_types
 from cellseg.metrics.bootstrap import paired_difference
 from cellseg.structures import Instances
@@ -113,7 +116,8 @@ def compare_members(
         device: for all members, over what the config says.
 
     Raises:
-        InputError: the split is the one that was tuned on, or files do not fit each other.
+        InputError: the split is the one that was tuned on, a feature fusion learned from it, or files do not fit each
+            other.
     """
     folder = DataFolder(config.data_root)
     settings, provenance = config.load_settings(weights, folder.class_names)
@@ -128,6 +132,7 @@ def compare_members(
     found: dict[str, list[Instances]] = {plan.name: [] for plan in plans}
     for record in tqdm(records, desc="compare", unit="image", disable=None):
         image = to_rgb(read_image(folder.image_path(record.file_name)))
+        _check_unseen(members, image, record.key, split)
         rows = predictor.predict(image.shape[:2], lambda member, image=image: Answers(member, image, cache))
         for name, instances in rows.items():
             found[name].append(instances)
@@ -154,6 +159,16 @@ def compare_members(
             "versions": versions(),
         },
     )
+
+
+def _check_unseen(members: Sequence[Member], image: NDArray[np.uint8], name: str, split: str) -> None:
+    """Refuse images from which a feature fusion learned: cross-fitted or not, their score would flatter."""
+    for member in members:
+        if isinstance(member, FeatureFusionMember) and image_key(image) in member.about.images:
+            raise InputError(
+                f"--split {split}: {member.name} was trained on its image {name}; train it on another split, or score "
+                "another one"
+            )
 
 
 def _make_rows(

@@ -35,7 +35,7 @@ def vote(
         weights: float ``[M]`` or ``[M, N]``, 0 or more.
         exponent: g, 0 or more; a number, or one for each instance ``[N]``.
         scheme: ``mean`` (the formula above; with equal weights and g = 0 the plain mean), ``median``, ``majority``,
-            ``log_odds`` or ``staple``, see ``vote_schemes``.
+            ``log_odds`` or ``staple``, see ``cellseg.ensemble.votes.schemes``.
 
     Returns:
         float32 probabilities in the same windows.

@@ -38,7 +38,7 @@ def ranked(boxes, scores, labels, members, weights, across=False):
         )
         if weights[member] > 0
     ]
-    return sorted(entries, key=lambda entry: -entry["score"])
+    return sorted(entries, key=lambda entry: (-entry["score"], entry["raw"], entry["box"], entry["label"]))
 
 
 def mean_box(cluster, parts):
@@ -181,7 +181,7 @@ def test_soft_nms(random_boxes, seed, options, factor, across, device):
 
 @pytest.mark.parametrize("options", [{}, {"decay": "linear"}])
 @pytest.mark.parametrize("seed", range(4))
-def test_soft_nms_of_equal_scores_takes_them_in_order(random_boxes, seed, options):
+def test_soft_nms_of_equal_scores_takes_them_by_corners(random_boxes, seed, options):
     boxes, scores, labels, members = random_boxes(seed, 50)
     data, weights = (boxes, (scores * 5).ceil() / 5, labels, members), [1.0, 1.0, 1.0]
 
@@ -213,6 +213,42 @@ def test_the_order_of_the_boxes_does_not_matter(random_boxes, method, seed):
     second = fuse_boxes(boxes[order], scores[order], labels[order], members[order], num_members=3, method=method)
     for a, b in zip(first, second, strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("across", [False, True])
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("seed", range(3))
+def test_nor_does_it_with_equal_scores(random_boxes, seed, method, across):
+    boxes, scores, labels, members = random_boxes(seed, 40)
+    # Some boxes come twice, from other members, too.
+    boxes[30:] = boxes[:10]
+    scores = (scores * 3).ceil() / 3
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(seed))
+    moved = torch.tensor([2, 0, 1])  # member m becomes moved[m]
+    first = fuse_boxes(boxes, scores, labels, members, 3, method, across_classes=across)
+    again = (values[order] for values in (boxes, scores, labels, moved[members]))
+    second = fuse_boxes(*again, 3, method, across_classes=across)
+    for a, b in zip(first[:3], second[:3], strict=True):
+        assert torch.equal(a, b)
+    if method in ("wbf", "nmw"):
+        assert torch.equal(first.confidence, second.confidence[moved])
+
+
+@pytest.mark.parametrize("method", ["wbf", "nmw", "nms"])
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_of_a_member_change_nothing(random_boxes, seed, method):
+    """Of NMS, NMW and WBF; in soft-NMS a copy takes score from the box that it copies."""
+    boxes, scores, labels, _ = random_boxes(seed, 30)
+    # Each kept box of one member is one cell: what is copied has nothing of its own to fuse.
+    zeros = torch.zeros(30, dtype=torch.int64)
+    boxes, scores, labels, _ = fuse_boxes(boxes, scores, labels, zeros, method="nms", iou_threshold=0.3)
+    count = len(boxes)
+    members = torch.arange(3).repeat_interleave(count)
+    copied = fuse_boxes(boxes.repeat(3, 1), scores.repeat(3), labels.repeat(3), members, method=method)
+    torch.testing.assert_close(copied.boxes, boxes)
+    torch.testing.assert_close(copied.scores, scores)
+    assert torch.equal(copied.labels, labels)
+    torch.testing.assert_close(copied.confidence, scores.expand(3, -1))
 
 
 @pytest.mark.parametrize("across", [False, True])
@@ -266,11 +302,12 @@ def test_a_weight_of_zero_removes_a_member(random_boxes, method):
     assert not without.confidence[1].any()
 
 
-def test_equal_scores_keep_their_order():
+def test_equal_scores_are_taken_by_corners():
     boxes = torch.tensor([[0.0, 0, 10, 10], [1, 0, 11, 10], [50, 0, 60, 10], [51, 0, 61, 10]])
     scores, zeros = torch.full((4,), 0.5), torch.zeros(4, dtype=torch.int64)
-    result = fuse_boxes(boxes, scores, zeros, zeros, method="nms", iou_threshold=0.5)
-    assert result.boxes.tolist() == [[0, 0, 10, 10], [50, 0, 60, 10]]
+    for order in ([0, 1, 2, 3], [3, 1, 2, 0]):
+        result = fuse_boxes(boxes[order], scores, zeros, zeros, method="nms", iou_threshold=0.5)
+        assert result.boxes.tolist() == [[0, 0, 10, 10], [50, 0, 60, 10]]
 
 
 def test_across_classes_the_heavier_label_wins():

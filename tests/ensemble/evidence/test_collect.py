@@ -140,6 +140,23 @@ def test_damaged_cache_files_are_written_anew(blobs, members, tmp_path):
     assert blobs.BlobMember.encoded == 0
 
 
+def test_a_damaged_file_never_raises_and_is_never_taken_for_another(tmp_path):
+    cache = EvidenceCache(tmp_path)
+    arrays = dict(values=np.arange(50, dtype=np.float32), boxes=np.ones((3, 4), np.float32))
+    cache.store("tier", "a" * 64, arrays)
+    (path,) = tmp_path.rglob("*.npz")
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        read = cache.load("tier", "a" * 64)
+        # Bytes that mean nothing, such as the time of writing, may be anything.
+        if read is not None and read.keys() == arrays.keys():
+            assert all(np.array_equal(read[name], arrays[name]) for name in arrays)
+    with open(path, "wb") as file:
+        np.save(file, arrays["values"])
+    assert cache.load("tier", "a" * 64) is None
+
+
 def test_keys_tell_arrays_apart():
     row = np.zeros((1, 4), np.float32)
     keys = {hash_key("a", part) for part in (row, row.T, row.astype(np.float64), row[:0], [0, 0, 0, 0])}

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from cellseg.ensemble import Ensemble, FusionOptions, enlarge_boxes
+from cellseg.ensemble.comparison.compare import compare_members
 from cellseg.ensemble.config import load_ensemble_config
 from cellseg.ensemble.evidence.cache import EvidenceCache, image_key
 from cellseg.ensemble.feature_fusion.member import FeatureFusionMember
+from cellseg.ensemble.tuning.pool_tuning import TuningOptions
+from cellseg.ensemble.tuning.tune import tune_ensemble
 from cellseg.errors import InputError, MissingFileError
 from cellseg.io.images import read_image, to_rgb
 from cellseg.members import build_member
@@ -214,3 +217,14 @@ def test_it_votes_with_the_members(trained, tmp_path):
         Ensemble(other.build(), config.parse_settings(("cell",)), FusionOptions())
     with pytest.raises(InputError, match="feature_fusion: combines wide, narrow; narrow is not among the members"):
         Ensemble([members[0], members[2]])
+
+
+def test_images_that_it_learned_from_are_not_scored(trained, tmp_path, monkeypatch):
+    project, path = trained
+    monkeypatch.chdir(project.root)
+    weights = tmp_path / "weights.json"
+    options = TuningOptions(tuner="uniform", budget=10)
+    config = load_ensemble_config(path, {"data_root": "data"})
+    tune_ensemble(config, weights, options, split="train", cache=tmp_path / "cache")
+    with pytest.raises(InputError, match=r"--split val: feature_fusion was trained on its image scene_\d+; train"):
+        compare_members(config, weights, "val")
