@@ -1,4 +1,4 @@
-"""Score a trained network on a split of its data folder."""
+"""Score a trained network on a split of its data."""
 
 import argparse
 import sys
@@ -12,14 +12,15 @@ from cellseg.cli import add_cfg_options, add_device, add_unsafe_load, make_parse
 def build_parser() -> argparse.ArgumentParser:
     """The command line of this tool."""
     parser = make_parser(
-        "Score a trained network on a split of its data folder with the evaluator of its training: COCO AP of masks\n"
-        "(Mask R-CNN) or boxes (YOLOX), IoU of the class map (UPerNet). A config is Python and gets executed: open\n"
-        "only configs that you trust. What a submission is worth, tools/evaluate.py says.",
+        "Score a trained network on a split of its data with the evaluator of its training: COCO AP of masks (Mask\n"
+        "R-CNN) or boxes (YOLOX), IoU of the class map (UPerNet), scores of the tasks (multimodal). A config is\n"
+        "Python and gets executed: open only configs that you trust. What a submission is worth, tools/evaluate.py\n"
+        "says.",
         "python tools/test.py work_dirs/mask_rcnn/config.py work_dirs/mask_rcnn/best.pth --split test",
     )
     parser.add_argument("config", help="config.py of the training's work folder, or the config it was trained with")
     parser.add_argument("checkpoint", help="its best.pth")
-    parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="images (default: test)")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test"), help="of the data (default: test)")
     parser.add_argument("--json", metavar="FILE", help="write the scores: scores, images, split, fold, provenance")
     add_device(parser, "cuda where there is one")
     add_unsafe_load(parser)
@@ -44,9 +45,11 @@ def run(options: argparse.Namespace) -> int:
     )
     if options.json:
         write_json(options.json, result.to_dict())
-    print(f"{result.images} images of split {result.split!r}, fold {result.fold}")
+    fold = "" if result.fold is None else f", fold {result.fold}"
+    print(f"{result.images} {'samples' if result.fold is None else 'images'} of split {result.split!r}{fold}")
+    width = max([16, *(len(name) + 2 for name in result.scores)])
     for name, value in result.scores.items():
-        print(f"{name:<16}{'undefined' if value is None else f'{value:.4f}'}")
+        print(f"{name:<{width}}{'undefined' if value is None else f'{value:.4f}'}")
     if result.note:
         print(result.note)
     return 0

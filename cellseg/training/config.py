@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -49,7 +50,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     config = read_config(path)
     for key in options or {}:
         _require_known(config, key, path)
-    config.merge_from_dict(dict(options or {}))
+    # mmengine takes _delete_ out of the dicts that it merges: those of the caller stay as they are.
+    config.merge_from_dict(deepcopy(dict(options or {})))
     engine = config.get("engine")
     if engine not in ENGINES:
         raise InputError(f"{path}: engine = {engine!r} is none of {list(ENGINES)}; a training config names its engine")

@@ -29,16 +29,17 @@ class CheckpointScores:
     Attributes:
         scores: by name, as the training logs them; None where a score is undefined, as without a true cell.
         note: a line of the evaluator's own; empty where it has none.
-        images: how many were scored.
-        split, fold: which.
-        hashes: SHA-256 of the checkpoint and of the split's annotations.
+        images: how many images, of a multimodal model samples, were scored.
+        split: which.
+        fold: which; None for the data of a multimodal model, which has splits of its own.
+        hashes: SHA-256 of the checkpoint and, of a data folder, of the split's annotations.
     """
 
     scores: Mapping[str, float | None]
     note: str
     images: int
     split: str
-    fold: int
+    fold: int | None
     hashes: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def score_checkpoint(
     Args:
         config_path: the ``config.py`` of its work folder, or the config that it was trained with.
         checkpoint: its ``best.pth``, or a checkpoint of its engine.
-        split: ``train``, ``val`` or ``test`` of the config's data folder and fold.
+        split: ``train``, ``val`` or ``test`` of the config's data folder and fold, or of a multimodal model's data.
         options: dotted config keys and values.
         device: for torch; None: a CUDA device where there is one.
         unsafe_load: load the checkpoint even if it holds more than weights; it can then run any code.
@@ -76,20 +77,26 @@ def score_checkpoint(
     """
     config = load_config(config_path, options)
     place = _find_device(device)
+    weights, meta = _read_weights(checkpoint, unsafe_load)
+    if "reader" in config:
+        _check_description(config, weights, str(checkpoint))
+        scores, _, samples = _score_mmengine(config, weights, split, place, str(checkpoint))
+        return _named_scores(scores, "", samples, split, None, {"checkpoint": file_hash(checkpoint)})
     folder = DataFolder(config.data_root)
     fold = config.get("fold", 0)
     annotations = folder.split_file(fold, split)
-    weights = _read_weights(checkpoint, folder, unsafe_load)
+    _check_types(meta, folder, checkpoint)
     score = _score_yolox if config.engine == "yolox" else _score_mmengine
     scores, note, images = score(config, weights, split, place, str(checkpoint))
-    return CheckpointScores(
-        scores={name: float(value) if math.isfinite(value) else None for name, value in scores.items()},
-        note=note,
-        images=images,
-        split=split,
-        fold=fold,
-        hashes={"checkpoint": file_hash(checkpoint), "annotations": file_hash(annotations)},
-    )
+    hashes = {"checkpoint": file_hash(checkpoint), "annotations": file_hash(annotations)}
+    return _named_scores(scores, note, images, split, fold, hashes)
+
+
+def _named_scores(
+    scores: Mapping[str, float], note: str, images: int, split: str, fold: int | None, hashes: Mapping[str, str]
+) -> CheckpointScores:
+    defined = {name: float(value) if math.isfinite(value) else None for name, value in scores.items()}
+    return CheckpointScores(defined, note, images, split, fold, hashes)
 
 
 def _find_device(text: str | None) -> torch.device:
@@ -104,19 +111,40 @@ def _find_device(text: str | None) -> torch.device:
     return device
 
 
-def _read_weights(path: str | Path, folder: DataFolder, unsafe: bool) -> Mapping[str, torch.Tensor]:
+def _read_weights(path: str | Path, unsafe: bool) -> tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]:
+    """Weights, and what the checkpoint says about itself."""
     checkpoint = load_checkpoint_file(path, unsafe=unsafe)
     found = [checkpoint[key] for key in _WEIGHTS if key in checkpoint] if isinstance(checkpoint, Mapping) else []
     if not found or not isinstance(found[0], Mapping):
         raise InputError(f"{path}: no weights in it; give the best.pth that tools/train.py wrote")
     meta = checkpoint.get("meta")
-    known = meta.get("class_names") if isinstance(meta, Mapping) else None
+    return found[0], meta if isinstance(meta, Mapping) else {}
+
+
+def _check_types(meta: Mapping[str, Any], folder: DataFolder, path: str | Path) -> None:
+    known = meta.get("class_names")
     if known is not None and tuple(known) != folder.class_names:
         raise InputError(
             f"{path}: knows the types {list(known)}, {folder.root} has {list(folder.class_names)}; score it on data of "
             "its own types"
         )
-    return found[0]
+
+
+def _check_description(config: Config, weights: Mapping[str, torch.Tensor], path: str) -> None:
+    """Refuse data with other classes, words or shapes than those that the weights were trained for."""
+    from cellseg.multimodal.data import DataDescription, load_multimodal_data
+    from cellseg.multimodal.description import unpack_description
+
+    # Written out in the config.py of a work folder, where --cfg-options data_root=... would not reach it.
+    for place in (config.model, config.val_dataloader.dataset):
+        place.source.data_root = config.data_root
+    known = DataDescription.from_dict(unpack_description(weights.get("description"), path), path)
+    other = known.differences(load_multimodal_data(**config.model.to_dict()["source"]).description)
+    if other:
+        raise InputError(
+            f"{path}: the data is not what the model was trained on (different: {', '.join(other)}); score it with the "
+            "config.py of its work folder"
+        )
 
 
 def _load_weights(model: nn.Module, weights: Mapping[str, torch.Tensor], path: str, config: Config) -> None:
@@ -164,7 +192,7 @@ def _score_mmengine(
     if "split" not in loader_config.dataset:
         raise InputError(f"{config.filename}: val_dataloader.dataset has no split that could be {split!r}")
     # Written out in the config.py of a work folder, where --cfg-options data_root=... would not reach them.
-    values = {"data_root": config.data_root, "fold": config.get("fold", 0)}
+    values = {"data_root": config.get("data_root"), "fold": config.get("fold", 0)}
     loader_config.dataset.update({key: value for key, value in values.items() if key in loader_config.dataset})
     loader_config.dataset.split = split
     name = config.get("default_scope") or "mmengine"
@@ -177,5 +205,5 @@ def _score_mmengine(
     model.to(device).eval()
     with scope(name), torch.no_grad():
         for batch in tqdm(loader, desc="test", unit="image", disable=None):
-            evaluator.process(data_samples=model.val_step(batch), data_batch=batch)
+            evaluator.process(data_samples=model.test_step(batch), data_batch=batch)
         return evaluator.evaluate(len(loader.dataset)), "", len(loader.dataset)

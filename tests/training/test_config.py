@@ -72,6 +72,13 @@ def test_options_reach_every_place_that_repeats_them(write_config):
     assert config.lists.view == (32, 32) and config.lists.std == [1.0]
 
 
+def test_options_stay_as_they_are(write_config):
+    options = {"lists": {"_delete_": True, "std": [1.0]}}
+    for _ in range(2):
+        assert load_config(write_config(PLACES), options).lists == dict(std=[1.0])
+    assert options == {"lists": {"_delete_": True, "std": [1.0]}}
+
+
 def test_the_weight_of_the_rim_is_that_of_the_last_class(write_config):
     config = load_config(write_config(PLACES + "rim_weight = 5"))
     assert config.lists.weights == [1.0, 1.0, 1.0, 5.0]

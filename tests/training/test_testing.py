@@ -17,10 +17,14 @@ from cellseg.models.yolox.network import build_network
 from cellseg.models.yolox.settings import read_settings
 from cellseg.openmmlab import build_model
 from cellseg.training.config import load_config, write_config
+from cellseg.training.curves import read_curves
+from cellseg.training.door import train
 from cellseg.training.testing import score_checkpoint
 
 PROJECT = Path(__file__).resolve().parents[2]
 UPERNET = PROJECT / "configs" / "upernet" / "upernet_small.py"
+MULTIMODAL = PROJECT / "configs" / "multimodal" / "related" / "sinkholes_synthetic.py"
+MULTIMODAL_OTHER = PROJECT / "configs" / "multimodal" / "related" / "cough_diagnosis_synthetic.py"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,36 @@ def score_tool(capsys):
         return code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture(scope="module")
+def multimodal(tmp_path_factory):
+    """Work folder of a model of a wave and numbers, after a few steps on generated data."""
+    folder = tmp_path_factory.mktemp("multimodal")
+    options = {"iterations": 4, "train_cfg.val_interval": 4}
+    train(MULTIMODAL, work_dir=folder / "work", options=options)
+    return folder / "work"
+
+
+def test_scores_of_a_multimodal_model(score_tool, multimodal, tmp_path):
+    arguments = (multimodal / "config.py", multimodal / "best.pth", "--device", "cpu")
+    code, out, err = score_tool(*arguments, "--split", "val", "--json", tmp_path / "scores.json")
+    assert (code, err) == (0, "")
+    content = json.loads((tmp_path / "scores.json").read_text())
+    assert content["fold"] is None and f"{content['images']} samples of split 'val'\n" in out
+    # What the training logged at its end, which was its best.
+    logged = {name: value for step, phase, name, value in read_curves(multimodal / "curves.csv") if phase == "val"}
+    shared = content["scores"].keys() & logged.keys()
+    assert any(name.endswith("accuracy") for name in shared)
+    for name in shared:
+        assert content["scores"][name] == pytest.approx(logged[name], abs=1e-5)
+    test = score_checkpoint(*arguments[:2], "test", device="cpu")
+    assert test.split == "test" and test.scores != content["scores"]
+
+
+def test_data_that_a_multimodal_model_was_not_trained_on(score_tool, multimodal):
+    code, _, err = score_tool(MULTIMODAL_OTHER, multimodal / "best.pth", "--device", "cpu")
+    assert code == 2 and "best.pth: the data is not what the model was trained on (different: " in err
 
 
 def test_scores_of_a_class_map(score_tool, two_folds, upernet, tmp_path):
