@@ -8,7 +8,9 @@ from torch import Tensor
 from cellseg.benchmarks.simulated import CLASS_NAMES, MEMBERS, simulate_evidence, simulate_truth
 from cellseg.benchmarks.subjects import TUNING_PART, Scale
 from cellseg.ensemble import EnsembleSettings, ImageEvidence, Settings, resolve
+from cellseg.ensemble.tuners import minimize
 from cellseg.ensemble.tuning.evaluator import Evaluator
+from cellseg.ensemble.tuning.search_space import SearchSpace
 from cellseg.metrics import competition_map
 from cellseg.structures import CropMasks
 
@@ -29,23 +31,20 @@ def counts(scale: Scale) -> tuple[int, int, int]:
 
 
 def make_inputs(scale: Scale) -> Inputs:
-    """Random settings: every other one changes thresholds after the masks only, the others everything."""
+    """Settings as the default tuner asks for them one after another, on its way to a point drawn at random."""
     number, cells, tries = counts(scale)
     images = [simulate_evidence(seed, Scale(cells, scale.height, scale.width), len(MEMBERS)) for seed in range(number)]
     truths = [simulate_truth(seed, evidence) for seed, evidence in enumerate(images)]
-    rng = np.random.default_rng(0)
+    base = Settings(dict.fromkeys(MEMBERS, 1.0))
+    space = SearchSpace(MEMBERS, MEMBERS, frozenset(), max_area=60)
+    wanted = np.random.default_rng(0).uniform(space.lower, space.upper)
     candidates: list[EnsembleSettings] = []
-    for index in range(tries):
-        limits = dict(
-            score_threshold=rng.uniform(0.1, 0.6), nms_iou=rng.uniform(0.1, 0.5), min_area=int(rng.integers(60))
-        )
-        if index % 2:
-            before = candidates[-1].general
-            general = Settings(before.weights, before.exponent, before.mask_threshold, **limits)
-        else:
-            weights = dict(zip(MEMBERS, rng.dirichlet(np.ones(len(MEMBERS))), strict=True))
-            general = Settings(weights, rng.uniform(0.0, 2.0), rng.uniform(0.3, 0.7), **limits)
-        candidates.append(EnsembleSettings(MEMBERS, CLASS_NAMES, general))
+
+    def distance(x: np.ndarray) -> float:
+        candidates.append(EnsembleSettings(MEMBERS, CLASS_NAMES, space.decode(x, base)))
+        return float(np.square((x - wanted) / (space.upper - space.lower)).sum())
+
+    minimize(distance, space.lower, space.upper, budget=tries, seed=0, initial=[space.encode(base)])
     return Inputs(images, truths, candidates)
 
 

@@ -102,16 +102,16 @@ def test_the_exponent_of_growth(monkeypatch):
     assert more["milliseconds"] == {"10": 10.0, "20": 40.0, "40": 160.0, "80": 640.0, "160": 2560.0}
 
 
-def test_tuning_has_the_promised_size_and_reuses_half():
+def test_tuning_has_the_promised_size_and_the_order_of_a_search():
     assert tuning.counts(Scale()) == (40, 120, 300)
     inputs = tuning.make_inputs(SMALL)
     assert (len(inputs.images), len(inputs.truths), len(inputs.candidates)) == (3, 3, 22)
     assert tuning.measure_more(SMALL) == dict(images=3, cells_per_image=9, members=4, evaluations=22)
-    kept = [("weights", "exponent", "mask_threshold")] * 2
-    for index, (first, second) in enumerate(zip(inputs.candidates, inputs.candidates[1:], strict=False)):
-        same = [getattr(first.general, name) == getattr(second.general, name) for name in kept[0]]
-        assert all(same) if index % 2 == 0 else not any(same)
-        assert first.general.score_threshold != second.general.score_threshold
+    # Equal weights first, as in every search; then points of the tuner, which comes closer to what it looks for.
+    first, *others = (settings.general for settings in tuning.make_inputs(Scale(80, 70, 90)).candidates)
+    assert set(first.normalized().values()) == {0.25}
+    thresholds = np.array([settings.score_threshold for settings in others])
+    assert len(set(thresholds)) > 40 and thresholds[-15:].std() < thresholds[:15].std()
 
 
 def test_memory_of_tuning_is_that_of_fewer_settings():
@@ -122,7 +122,7 @@ def test_memory_of_tuning_is_that_of_fewer_settings():
 def test_tuning_reports_a_difference():
     inputs = tuning.make_inputs(SMALL)
     ours, theirs = tuning.run_cellseg(inputs), tuning.run_alternative(inputs)
-    assert (len(ours), len(theirs)) == (22, 3) and len({float(scores.mean()) for scores in ours}) > 15
+    assert (len(ours), len(theirs)) == (22, 3) and len({float(scores.mean()) for scores in ours}) > 8
     theirs[1][2] += 1e-9
     assert tuning.find_difference(ours, theirs).startswith(
         "image 2 scores 0."
