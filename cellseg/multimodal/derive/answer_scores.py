@@ -8,6 +8,7 @@ from typing import Any
 
 from cellseg.errors import InputError
 from cellseg.io.files import read_json
+from cellseg.multimodal.data.answers import normalise_answer
 
 TRAIN = "train"
 ALL = "all"
@@ -105,6 +106,7 @@ def score_answers(questions: Sequence[Asked], answers: Mapping[int, str] | None 
         By split and kind (and ``all``): ``questions``, ``majority`` (always the most frequent training answer),
         ``question_only`` (the most frequent training answer to the same question; where it was never asked, to its
         kind; else the majority) and ``answers`` (None where not given). Equal frequencies are decided by alphabet.
+        An answer is right in any spelling that ``normalise_answer`` makes the same: models choose from such answers.
 
     Raises:
         InputError: there are no training questions.
@@ -149,7 +151,12 @@ def _commonest(counts: Mapping[str, int]) -> str:
 
 
 def _accuracy(questions: Sequence[Asked], guess: Callable[[Asked], str | None]) -> float:
-    return round(sum(guess(question) == question.answer for question in questions) / len(questions), 4)
+    right = sum(_same(guess(question), question.answer) for question in questions)
+    return round(right / len(questions), 4)
+
+
+def _same(answer: str | None, truth: str) -> bool:
+    return answer is not None and normalise_answer(answer) == normalise_answer(truth)
 
 
 def _plain(text: str) -> str:

@@ -44,6 +44,12 @@ def test_answers_of_a_model():
     assert "  color" in answer_table(scores) and "0.667" in answer_table(scores)
 
 
+def test_answers_of_another_spelling():
+    asked = [Asked(1, "train", "", "which type?", "a round"), Asked(2, "train", "", "how confluent?", "none")]
+    assert score_answers(asked, {1: "round", 2: "0"})["train"]["all"]["answers"] == 1.0
+    assert score_answers(asked, {1: "long", 2: ""})["train"]["all"]["answers"] == 0.0
+
+
 def test_no_training_questions():
     with pytest.raises(InputError, match="no questions of the split train, which the baselines learn from"):
         score_answers([question for question in QUESTIONS if question.split == "val"])
