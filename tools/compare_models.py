@@ -16,7 +16,8 @@ def build_parser() -> argparse.ArgumentParser:
         "BLEU, CIDEr-D, ROUGE-L and METEOR, searches by Top-1 and Top-5, classes and answers by accuracy and F1.\n"
         "A config is Python and gets executed: open only configs that you trust.\n\n"
         "Trainings go to DIR/runs/NAME/seed-N. Started again, the command continues what was stopped and trains\n"
-        "nothing twice. Writes comparison.md and comparison.json.",
+        "nothing twice. Writes comparison.md and comparison.json, and of questions and images numbered by whole\n"
+        "numbers answers_SPLIT.json and captions_SPLIT.json beside each training, for derive_text.py score.",
         "python tools/compare_models.py configs/multimodal/ablations/vqa_*.py --seeds 0 1 2 --out out/ablations",
     )
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="training configs; the first is compared with")

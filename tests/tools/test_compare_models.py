@@ -49,6 +49,70 @@ def test_two_configs_are_compared_and_nothing_is_trained_twice(tmp_path, capsys)
     assert json.loads((out / "comparison.json").read_text()) == content
 
 
+READING = """
+reader, data_root = "vqa", "text"
+model = dict(
+    encoders=dict(
+        text=dict(
+            type="TextTransformerEncoder", vocabulary_size="{vocabulary_size}", width=16, layers=1, heads=2,
+            max_length="{max_length}",
+        ),
+    ),
+    fusion=None,
+    heads=dict(vqa=dict(type="AnswerClassifier", num_answers="{num_answers}", hidden=16)),
+)
+best_by = "vqa_accuracy"
+learning_rate = 1e-2
+iterations = 60
+train_cfg = dict(val_interval=60)
+"""
+
+DESCRIBING = """
+reader, data_root = "captions", "text"
+source = dict(image_size=(32, 32), max_length=60)
+model = dict(
+    encoders=dict(image=dict(type="ConvEncoder", width=16, strides=(2, 2, 2))),
+    fusion=None,
+    heads=dict(
+        captioning=dict(
+            type="CaptionTransformer", vocabulary_size="{vocabulary_size}", pad="{pad}", begin="{begin}", end="{end}",
+            max_length="{max_length}", width=16, layers=1, heads=2, beam=1,
+        ),
+    ),
+)
+best_by = "captioning_cider"
+batch_size = 8
+iterations = 4
+train_cfg = dict(val_interval=4)
+"""
+
+
+def test_answers_and_captions_can_be_scored_by_what_they_say(blob_project):
+    root = blob_project.root
+    assert blob_project.call("derive_text", "dataset", "data/blobs", "--out", "text")[0] == 0
+    configs = [write(root, "reading", READING), write(root, "describing", DESCRIBING)]
+    code, table, err = blob_project.call("compare_models", *configs, "--out", "out", "--device", "cpu")
+    assert code == 0, err
+    texts = ["--answers", "out/runs/reading/seed-0/answers_test.json"]
+    texts += ["--captions", "out/runs/describing/seed-0/captions_test.json"]
+    code, _, err = blob_project.call("derive_text", "score", "--data", "text", *texts, "--json", "scores.json")
+    assert code == 0, err
+    scores = json.loads((root / "scores.json").read_text())
+    assert scores["captions"]["test"]["images"] == 4
+    # The two tools agree on every kind of question.
+    content = json.loads((root / "out" / "comparison.json").read_text())
+    found = {row["name"]: row["scores"].get("vqa", {}) for row in content["rows"]}
+    expected = scores["questions"]["test"]
+    assert set(content["about"]["questions"]) == set(expected) - {"all"} >= {"cell_type", "has_type"}
+    for kind, values in expected.items():
+        name = "accuracy" if kind == "all" else f"accuracy:{kind}"
+        assert abs(found["reading"][name]["mean"] - values["answers"]) < 1e-4
+        assert values["questions"] == content["about"]["questions"].get(kind, content["about"]["samples"]["vqa"])
+        assert found["majority"][name]["difference"] and found["question only"][name]["difference"]
+    assert expected["all"]["answers"] > 0.2
+    assert "| accuracy by kind | questions | reading | majority | question only |" in table
+
+
 def test_mistakes_are_one_line(tmp_path, capsys):
     tool = load_tool("compare_models")
     assert tool.main(["none.py", "--out", str(tmp_path / "out")]) == 2

@@ -10,7 +10,8 @@ from cellseg.errors import CellsegError, InputError
 from cellseg.multimodal.comparison.baselines import baseline_predictions
 from cellseg.multimodal.comparison.intervals import paired_statistic
 from cellseg.multimodal.comparison.predictions import SplitPredictions, open_trained, predict_split
-from cellseg.multimodal.comparison.scores import SampleScore, meteor_of, score_predictions
+from cellseg.multimodal.comparison.scores import KIND_ACCURACY, SampleScore, meteor_of, score_predictions
+from cellseg.multimodal.comparison.texts import write_texts
 from cellseg.multimodal.comparison.trainings import Run, train_run
 
 METEOR = "meteor"
@@ -76,6 +77,8 @@ def compare_runs(
 ) -> tuple[list[ComparisonRow], dict[str, Any]]:
     """Train what is not trained yet, and compare on one split.
 
+    Answers and captions are written into the folder of each training, see ``texts.write_texts``.
+
     Args:
         runs: see ``trainings.plan_runs``; the first config is what others are compared with.
         split: that is scored.
@@ -84,7 +87,8 @@ def compare_runs(
         note: is told what happens, a text each time.
 
     Returns:
-        The rows, baselines last; and the size of the data: ``split``, ``samples`` and ``groups`` by task.
+        The rows, baselines last; and the size of the data: ``split``, ``samples`` and ``groups`` by task, and
+        ``questions`` by kind where the data names kinds.
 
     Raises:
         InputError: what a training or the data refuses, or models that were scored on different samples.
@@ -97,6 +101,7 @@ def compare_runs(
     for run in runs:
         trained = open_trained(run.work_dir, device)
         predictions = predict_split(trained, split)
+        write_texts(run.work_dir, predictions, split)
         sizes[run.name] = sum(part.numel() for part in trained.predictor.model.parameters() if part.requires_grad)
         captions = predictions.rows.get("captioning")
         own = meteor_of(captions, predictions.description) if with_meteor and captions else None
@@ -145,10 +150,16 @@ def _difference(row: Evaluated, first: Evaluated, task: str, name: str) -> Inter
 def _about(first: Evaluated, split: str) -> dict[str, Any]:
     """How much the scores of the first row stand on; of matching, what its accuracy does."""
     own = {task: next(iter(scores.values())) for task, scores in first.scores[0].items()}
+    questions = {
+        name.removeprefix(KIND_ACCURACY): len(score.keys)
+        for name, score in first.scores[0].get("vqa", {}).items()
+        if name.startswith(KIND_ACCURACY)
+    }
     return {
         "split": split,
         "samples": {task: len(score.keys) for task, score in own.items()},
         "groups": {task: len(set(score.groups)) for task, score in own.items()},
+        **({"questions": questions} if questions else {}),
     }
 
 

@@ -30,6 +30,7 @@ class Row:
         prediction: of the task's head.
         truth: as ``SampleMaker.make`` gives it.
         text: what the sample says, empty without a text.
+        question_type: what kind of question that is, where the data says so.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Row:
     prediction: Mapping[str, Any]
     truth: Any
     text: str = ""
+    question_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,5 +156,10 @@ def _answers(
 
 def _row(record: Record, groups: Mapping[str, str], prediction: Mapping[str, Any], truth: Any) -> Row:
     text = record.inputs.get("text", "")
-    group = groups[_FORMED.sub("", record.id)]
-    return Row(record.id, group, prediction, truth, text if isinstance(text, str) else "")
+    group = groups[record_of(record.id)]
+    return Row(record.id, group, prediction, truth, text if isinstance(text, str) else "", record.question_type)
+
+
+def record_of(sample: str) -> str:
+    """Id of the record that a sample was formed from."""
+    return _FORMED.sub("", sample)

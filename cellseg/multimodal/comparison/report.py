@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cellseg.multimodal.comparison.compare import Cell, ComparisonRow
-from cellseg.multimodal.comparison.scores import SMALLER_IS_BETTER
+from cellseg.multimodal.comparison.scores import KIND_ACCURACY, SMALLER_IS_BETTER
 
 
 def comparison_table(rows: Sequence[ComparisonRow], about: Mapping[str, Any], seeds: Sequence[int]) -> str:
-    """For each task a table of scores, and one of differences from the first row.
+    """For each task a table of scores, and one of differences from the first row; of questions of known kinds two more.
 
     Args:
         rows: see ``compare.compare_runs``.
@@ -23,7 +23,8 @@ def comparison_table(rows: Sequence[ComparisonRow], about: Mapping[str, Any], se
     tasks = dict.fromkeys(task for row in rows for task in row.cells)
     for task in tasks:
         own = [row for row in rows if task in row.cells]
-        names = list(dict.fromkeys(name for row in own for name in row.cells[task]))
+        found = list(dict.fromkeys(name for row in own for name in row.cells[task]))
+        names = [name for name in found if not name.startswith(KIND_ACCURACY)]
         size = ""
         if task in about["samples"]:
             size = f" ({about['samples'][task]} samples in {about['groups'][task]} groups)"
@@ -36,7 +37,30 @@ def comparison_table(rows: Sequence[ComparisonRow], about: Mapping[str, Any], se
         shown = [line for line in differences if any(line[1:])]
         if shown:
             parts.append(_markdown([f"- {rows[0].name}", *(_title(name) for name in names)], shown))
+        kinds = [name for name in found if name.startswith(KIND_ACCURACY)]
+        if kinds:
+            parts += _kind_tables(own, task, kinds, about)
     return "\n\n".join(parts)
+
+
+def _kind_tables(rows: Sequence[ComparisonRow], task: str, names: Sequence[str], about: Mapping[str, Any]) -> list[str]:
+    """Accuracy by kind of question: kinds may be many, so they stand below each other and models side by side."""
+    kinds = [name.removeprefix(KIND_ACCURACY) for name in names]
+    asked = [str(about.get("questions", {}).get(kind, "")) for kind in kinds]
+    scores = [
+        [kind, count, *(_value(row.cells[task].get(name)) for row in rows)]
+        for kind, count, name in zip(kinds, asked, names, strict=True)
+    ]
+    parts = [_markdown(["accuracy by kind", "questions", *(row.name for row in rows)], scores)]
+    others = [row for row in rows if any(_apart(row.cells[task].get(name)) for name in names)]
+    if others:
+        first = rows[0].name
+        differences = [
+            [kind, *(_apart(row.cells[task].get(name)) for row in others)]
+            for kind, name in zip(kinds, names, strict=True)
+        ]
+        parts.append(_markdown(["accuracy by kind", *(f"{row.name} - {first}" for row in others)], differences))
+    return parts
 
 
 def comparison_values(rows: Sequence[ComparisonRow], about: Mapping[str, Any], seeds: Sequence[int]) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from cellseg.multimodal.metrics.words import ngrams
 BLEU_LENGTHS = (1, 2)
 TOP = (1, 5)
 SMALLER_IS_BETTER = ("mae",)
+# Before the kind of question in the name of a score.
+KIND_ACCURACY = "accuracy:"
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def score_predictions(predictions: SplitPredictions) -> dict[str, dict[str, Samp
     """Scores by task and name.
 
     - classification, domain, environment: ``accuracy``, ``macro_f1``; multilabel likewise, over labels;
-    - vqa: ``accuracy``, and ``macro_f1`` of the answer that most annotators gave;
+    - vqa: ``accuracy``, and ``macro_f1`` of the answer that most annotators gave; ``accuracy:KIND`` of the questions of
+      each kind, where the data names kinds;
     - regression: ``mae``, over the known numbers;
     - captioning: ``bleu1``, ``bleu2``, ``cider``, ``rouge``;
     - matching: ``accuracy`` of true and drawn wrong captions; ``image_to_text_top1`` and so on of the picture's and the
@@ -129,10 +132,15 @@ def _answers(rows: Sequence[Row], about: DataDescription) -> dict[str, SampleSco
     # Answers outside the list to choose from are classes too, which nobody finds.
     places = {answer: index for index, answer in enumerate(dict.fromkeys([*about.answers, *wanted]))}
     numbers = [[places[answer] for answer in part] for part in (found, wanted)]
-    return {
-        "accuracy": _score(rows, beside_ones(vqa_accuracy(found, [row.truth for row in rows]))),
+    right = beside_ones(vqa_accuracy(found, [row.truth for row in rows]))
+    scores = {
+        "accuracy": _score(rows, right),
         "macro_f1": _score(rows, class_counts(*numbers, len(places)), macro_f1_of_sums),
     }
+    for kind in sorted({row.question_type for row in rows} - {""}):
+        own = [index for index, row in enumerate(rows) if row.question_type == kind]
+        scores[f"{KIND_ACCURACY}{kind}"] = _score([rows[index] for index in own], right[own])
+    return scores
 
 
 def _captions(rows: Sequence[Row], about: DataDescription) -> dict[str, SampleScore]:

@@ -39,6 +39,7 @@ def read_vqa(
         data_root: the folder, or the single file.
         annotations: VQA v2's annotations, or the single file with ``images`` and ``annotations`` (``image_id``,
             ``question``, ``answer`` or ``answers``); or one for each split. None: a usual name of the single file.
+            Their ``question_type`` is read where they have one.
         questions: VQA v2's questions, or one for each split; None: the single form.
         images: folder of the images, or one for each split; None: ``images`` where it exists.
         image_name: of VQA v2, how an image's file is called, made of ``{image_id}`` and ``{data_subtype}``.
@@ -78,6 +79,7 @@ def _read_single(path: Path, images: Path, split: str | None) -> Iterator[Record
             inputs={**pictures[image].inputs, "text": text},
             targets={"vqa": _answers(entry, where)},
             where=where,
+            question_type=_question_type(entry),
         )
 
 
@@ -85,10 +87,11 @@ def _read_pair(
     questions: Path, annotations: Path, images: Path, image_name: str, split: str | None
 ) -> Iterator[Record]:
     _check_template(image_name)
-    answers = {}
+    answers, kinds = {}, {}
     answer_content, question_content = read_json(annotations), read_json(questions)
     for where, entry in read_entries(answer_content, "annotations", annotations):
-        answers[str(require(entry, "question_id", where))] = _answers(entry, where)
+        identity = str(require(entry, "question_id", where))
+        answers[identity], kinds[identity] = _answers(entry, where), _question_type(entry)
     subtype = str(question_content.get("data_subtype", "")) if isinstance(question_content, Mapping) else ""
     for where, entry in read_entries(question_content, "questions", questions):
         identity, image = str(require(entry, "question_id", where)), require(entry, "image_id", where)
@@ -99,7 +102,8 @@ def _read_pair(
         name = image_name.format(image_id=image, data_subtype=subtype)
         text = require_text(entry.get("question"), where, "question")
         inputs = {"image": file_in(images, name, where), "text": text}
-        yield Record(identity, inputs, {"vqa": answers[identity]}, split=split, where=where)
+        targets = {"vqa": answers[identity]}
+        yield Record(identity, inputs, targets, split=split, where=where, question_type=kinds[identity])
 
 
 def _check_template(image_name: str) -> None:
@@ -113,6 +117,12 @@ def _check_template(image_name: str) -> None:
         raise InputError(
             f"options.image_name: expected a name made of {{image_id}} and {{data_subtype}}, found {image_name!r}"
         )
+
+
+def _question_type(entry: Mapping[str, Any]) -> str:
+    """Nothing is learned from it, so that one in another form is as good as none."""
+    kind = entry.get("question_type")
+    return kind.strip() if isinstance(kind, str) else ""
 
 
 def _answers(entry: Mapping[str, Any], where: str) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ class Record:
         split: ``train``, ``val`` or ``test`` where the file says so.
         group: what must not be torn apart by a split, where the file says so.
         where: file and row, for messages.
+        question_type: what kind of question the text asks, where the file says so.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Record:
     split: str | None = None
     group: str | None = None
     where: str = ""
+    question_type: str = ""
 
 
 @dataclass(frozen=True)

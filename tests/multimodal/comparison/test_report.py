@@ -31,6 +31,36 @@ def test_the_table():
     assert len(parts) == 4
 
 
+def test_kinds_of_questions_stand_in_tables_of_their_own():
+    count, shape = "accuracy:count", "accuracy:shape"
+    rows = [
+        ComparisonRow(
+            "full", 10, {"vqa": {"accuracy": Cell((0.5, 0.7)), count: Cell((1.0, 0.8)), shape: Cell((0, 0))}}
+        ),
+        ComparisonRow("majority", None, {"vqa": {"accuracy": Cell((0.25,)), count: Cell((0.2,), (-0.7, -0.9, -0.5))}}),
+    ]
+    about = {**ABOUT, "questions": {"count": 12, "shape": 18}}
+    parts = comparison_table(rows, about, [0, 1]).split("\n\n")
+    assert parts[2].splitlines()[0] == "|  | weights | accuracy |"
+    assert parts[3].splitlines() == [
+        "| accuracy by kind | questions | full | majority |",
+        "| --- | ---: | ---: | ---: |",
+        "| count | 12 | 0.9000 ± 0.1414 | 0.2000 |",
+        "| shape | 18 | 0.0000 ± 0.0000 |  |",
+    ]
+    assert parts[4].splitlines() == [
+        "| accuracy by kind | majority - full |",
+        "| --- | ---: |",
+        "| count | -0.7000 [-0.9000, -0.5000] |",
+        "| shape |  |",
+    ]
+    assert len(parts) == 5
+    assert comparison_values(rows, about, [0, 1])["rows"][0]["scores"]["vqa"][count]["values"] == [1.0, 0.8]
+    # Of a task that the first row does not have, nobody counted the questions.
+    other = ComparisonRow("captions", 10, {"captioning": {"rouge": Cell((0.1,))}})
+    assert "| count |  | 0.9000 ± 0.1414 |" in comparison_table([other, rows[0]], ABOUT, [0, 1])
+
+
 def test_plain_values():
     values = comparison_values(ROWS, ABOUT, [0, 1])
     assert values["about"] == {**ABOUT, "seeds": [0, 1], "reference": "full"}

@@ -83,6 +83,25 @@ def test_answers_are_scored_as_by_the_metrics():
     assert most_given(["The two.", "2", "three", "3", "a 2"]) == "2" and most_given(["b", "a"]) == "a"
 
 
+def test_a_kind_of_question_is_scored_on_its_own_rows_only():
+    answered = [("count", 2, "2"), ("shape", 0, "yes"), ("", 1, "yes"), ("shape", 0, "no"), ("count", 2, "2")]
+    rows = [
+        Row(f"q{index}", f"g{index // 2}", {"answer": answer}, [truth], question_type=kind)
+        for index, (kind, answer, truth) in enumerate(answered)
+    ]
+    found = score_predictions(SplitPredictions(ABOUT, {"vqa": rows}))["vqa"]
+    assert list(found) == ["accuracy", "macro_f1", "accuracy:count", "accuracy:shape"]
+    assert found["accuracy:count"].value == 1 and found["accuracy:shape"].value == 0.5
+    assert found["accuracy"].value == pytest.approx(3 / 5)
+    assert found["accuracy:count"].keys == ("q0", "q4") and found["accuracy:count"].groups == ("g0", "g2")
+    assert found["accuracy:shape"].counts.tolist() == [[1, 1], [0, 1]]
+
+
+def test_questions_without_kinds_keep_their_scores():
+    found, _ = scored("vqa", rows_of([{"answer": 0}], [["yes"]]))
+    assert list(found) == ["accuracy", "macro_f1"]
+
+
 def test_numbers_and_labels_are_scored_as_by_the_metrics():
     truths = RANDOM.normal(size=(6, 2))
     truths[2, 1] = np.nan

@@ -48,6 +48,20 @@ def test_the_single_file(tmp_path, write_images, write_json):
     assert read.records[1].where == f"{path}, annotations[1]"
 
 
+def test_kinds_of_questions_are_read_where_there_are_any(tmp_path, write_images, write_json):
+    write_images(["a.png", "b.png", "COCO_val2014_000000000042.jpg"])
+    single, answers = copy.deepcopy((SINGLE, ANNOTATIONS))
+    single["annotations"][1]["question_type"] = " count "
+    single["annotations"].append({**SINGLE["annotations"][0], "id": 32, "question_type": 7})
+    write_json("vqa.json", single)
+    assert [record.question_type for record in read_vqa(str(tmp_path)).records] == ["", "count", ""]
+    answers["annotations"][0]["question_type"] = "how many"
+    write_json("q.json", QUESTIONS)
+    write_json("a.json", answers)
+    read = read_vqa(str(tmp_path), annotations="a.json", questions="q.json")
+    assert {record.id: record.question_type for record in read.records} == {"421": "", "422": "how many"}
+
+
 def test_the_two_files_of_vqa_v2(tmp_path, write_images, write_json):
     write_images(["COCO_val2014_000000000042.jpg"], "val2014")
     write_json("q.json", QUESTIONS)
