@@ -24,6 +24,8 @@ class Asked:
         kind: ``question_type``; empty where the file has none.
         text: the question, in lower case without outer blanks.
         answer: the true answer, written the same way.
+        image_id: of its image.
+        value: ``question_value``, the type or number that it asks about; None where the file does not say.
     """
 
     number: int
@@ -31,6 +33,8 @@ class Asked:
     kind: str
     text: str
     answer: str
+    image_id: int | None = None
+    value: str | None = None
 
 
 def read_questions(path: str | Path) -> list[Asked]:
@@ -65,8 +69,10 @@ def read_questions(path: str | Path) -> list[Asked]:
         if entry["id"] in seen:
             raise InputError(f"{where}: id {entry['id']} is used twice")
         seen.add(entry["id"])
-        kind = str(entry.get("question_type", ""))
-        asked.append(Asked(entry["id"], splits[entry["image_id"]], kind, _plain(texts[0]), _plain(texts[1])))
+        kind, value = str(entry.get("question_type", "")), entry.get("question_value")
+        text, answer = map(_plain, texts)
+        value = value if isinstance(value, str) else None
+        asked.append(Asked(entry["id"], splits[entry["image_id"]], kind, text, answer, entry["image_id"], value))
     return asked
 
 

@@ -203,6 +203,7 @@ def _write_about(
             "question": item.text,
             "answer": item.answer,
             "question_type": item.kind,
+            "question_value": item.value,
         }
         for number, item in enumerate(kept, len(texts.questions) + 1)
     ]

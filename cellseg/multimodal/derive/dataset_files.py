@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ class Texts:
         images: COCO image entries, with ``split`` and ``group``.
         facts: of each image.
         captions: COCO caption entries.
-        questions: entries with ``question``, ``answer`` and ``question_type``.
+        questions: entries with ``question``, ``answer``, ``question_type`` and ``question_value``, the type or number
+            that it asks about.
         pairs: rows with ``image``, ``text``, ``label``, and the ``fact`` in question.
         splits: numbers about each split.
     """
@@ -47,17 +48,27 @@ class Texts:
     splits: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-def check_out(out: Path, overwrite: bool) -> None:
-    """Raise InputError where a folder may not be written: without ``overwrite``, or with files of another origin."""
+def check_out(out: Path, overwrite: bool, own: Collection[str] = _FILES, mark: str = SUMMARY) -> None:
+    """Refuse a folder that may not be written.
+
+    Args:
+        out: the folder.
+        overwrite: whether it may be there already.
+        own: names of what may then be in it.
+        mark: the one of them that must be.
+
+    Raises:
+        InputError: it is there without ``overwrite``, or holds files of another origin.
+    """
     if not out.is_symlink() and (not out.exists() or (out.is_dir() and not any(out.iterdir()))):
         return
     if out.is_symlink() or not out.is_dir():
         raise InputError(f"{out}: exists and is not a folder; choose another --out")
     if not overwrite:
         raise InputError(f"{out}: exists; choose another --out, or replace it with --overwrite")
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in _FILES)
-    if foreign or not (out / SUMMARY).is_file():
-        found = f"holds {', '.join(foreign[:5])}" if foreign else f"has no {SUMMARY}"
+    foreign = sorted(path.name for path in out.iterdir() if path.name not in own)
+    if foreign or not (out / mark).is_file():
+        found = f"holds {', '.join(foreign[:5])}" if foreign else f"has no {mark}"
         raise InputError(f"{out}: {found}, so --overwrite leaves it alone; choose another --out")
 
 

@@ -22,6 +22,8 @@ from cellseg.multimodal.derive.phrases import (
 YES, NO = "yes", "no"
 # Kinds with an answer of yes or no; the others have a number of answers.
 YES_NO = ("has_type", "more_than", "covers", "small", "large", "touching", "elongated")
+# Kinds whose value is a whole number.
+NUMBERED = ("more_than", "covers")
 _MOST = ("small", "large", "touching", "elongated")
 
 
@@ -56,31 +58,62 @@ def ask(facts: ImageFacts, type_names: Sequence[str], seed: int = 0) -> list[Que
         seed: decides between phrasings.
     """
     return [
-        Question(facts.key, kind, value, question(kind, value, seed, facts.key, value), answer)
-        for kind, value, answer in _answers(facts, type_names)
+        Question(facts.key, kind, value, question(kind, value, seed, facts.key, value), answer(facts, kind, value))
+        for kind, value in _answerable(facts, type_names)
     ]
 
 
-def _answers(facts: ImageFacts, type_names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    """Kind, value and answer."""
+def _answerable(facts: ImageFacts, type_names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Kind and value of every question that has one clear answer."""
     if len(type_names) > 1:
         if facts.dominant_type is not None:
-            yield "cell_type", "", spoken(facts.dominant_type)
+            yield "cell_type", ""
         for name in type_names:
-            number = facts.type_counts.get(name, 0)
-            yield "type_count", spoken(name), count_name(count_bucket(number))
-            yield "has_type", spoken(name), _yes_no(number > 0)
-    yield "count", "", count_name(count_bucket(facts.count))
-    pixels = facts.height * facts.width
-    yield "confluence", "", cover_name(cover_bucket(facts.covered_px, pixels))
+            yield "type_count", spoken(name)
+            yield "has_type", spoken(name)
+    yield "count", ""
+    yield "confluence", ""
     for start in COUNT_STARTS[3:]:
-        yield "more_than", str(start - 1), _yes_no(facts.count >= start)
+        yield "more_than", str(start - 1)
     for start in COVER_STARTS[1:]:
-        yield "covers", str(start), _yes_no(100 * facts.covered_px >= start * pixels)
+        yield "covers", str(start)
     for kind in _MOST if facts.count > 1 else ():
-        answer = mostly(getattr(facts, kind))
-        if answer is not None:
-            yield kind, "", _yes_no(answer)
+        if mostly(getattr(facts, kind)) is not None:
+            yield kind, ""
+
+
+def answer(facts: ImageFacts, kind: str, value: str) -> str | None:
+    """What the facts of an image answer to a question, also to one that ``ask`` would not ask about them.
+
+    Where nothing is clear the answer is a guess: the first of the most frequent types, and by more or less than half of
+    the cells whether most are so. Of no cells, most are nothing.
+
+    Args:
+        facts: of the image.
+        kind: a key of ``QUESTIONS``.
+        value: see ``Question``; a whole number for ``more_than`` and ``covers``.
+
+    Returns:
+        The answer; None about a type that is not known, and about the most frequent one where there are no cells.
+    """
+    pixels = facts.height * facts.width
+    if kind == "cell_type":
+        most = max(facts.type_counts, key=lambda name: facts.type_counts[name], default=None)
+        return None if most is None or facts.count == 0 else spoken(most)
+    if kind in ("type_count", "has_type"):
+        number = {spoken(name): number for name, number in facts.type_counts.items()}.get(value)
+        if number is None:
+            return None
+        return count_name(count_bucket(number)) if kind == "type_count" else _yes_no(number > 0)
+    if kind == "count":
+        return count_name(count_bucket(facts.count))
+    if kind == "confluence":
+        return cover_name(cover_bucket(facts.covered_px, pixels))
+    if kind == "more_than":
+        return _yes_no(facts.count > int(value))
+    if kind == "covers":
+        return _yes_no(100 * facts.covered_px >= int(value) * pixels)
+    return _yes_no((getattr(facts, kind) or 0) > 0.5)
 
 
 def balance(questions: Iterable[Question], seed: int = 0) -> list[Question]:

@@ -71,8 +71,10 @@ ENTRY = {"id": 1, "image_id": 5, "question": "How  Many? ", "answer": "Two", "qu
 
 def test_reading(write):
     assert read_questions(write({"images": IMAGES, "annotations": [ENTRY]})) == [
-        Asked(1, "val", "count", "how many?", "two")
+        Asked(1, "val", "count", "how many?", "two", image_id=5)
     ]
+    valued = {**ENTRY, "question_type": "has_type", "question_value": "big one"}
+    assert read_questions(write({"images": IMAGES, "annotations": [valued]}))[0].value == "big one"
     path = write([{"question_id": 1, "answer": " TWO"}], "answers.json")
     assert read_answers(path, [Asked(1, "val", "", "", "")]) == {1: "two"}
 

@@ -76,10 +76,14 @@ def test_questions_have_true_answers_and_are_balanced(derived):
     out, summary = derived
     facts = {entry["image_id"]: ImageFacts.from_dict(entry, "x") for entry in load(out, "facts.json")["images"]}
     split = {entry["image_id"]: entry["split"] for entry in load(out, "facts.json")["images"]}
-    true = {image: {(item.text, item.kind): item.answer for item in ask(one, TYPES)} for image, one in facts.items()}
+    true = {
+        image: {(item.text, item.kind, item.value): item.answer for item in ask(one, TYPES)}
+        for image, one in facts.items()
+    }
     counts = Counter()
     for entry in load(out, "vqa.json")["annotations"]:
-        assert true[entry["image_id"]][entry["question"], entry["question_type"]] == entry["answer"]
+        asked = (entry["question"], entry["question_type"], entry["question_value"])
+        assert true[entry["image_id"]][asked] == entry["answer"]
         counts[split[entry["image_id"]], entry["question_type"], entry["answer"]] += 1
     for name in ("train", "val", "test"):
         for kind in ("has_type", "more_than", "covers"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellseg.multimodal.derive.questions import Question, ask, balance, count_answers
+from cellseg.multimodal.derive.questions import Question, answer, ask, balance, count_answers
 
 
 def answers(questions):
@@ -60,6 +60,26 @@ def test_the_seed_changes_phrasings_and_no_answer(make_facts):
     assert [item.answer for item in one] == [item.answer for item in two]
     assert [item.text for item in one] != [item.text for item in two]
     assert len({item.text for item in one if item.kind == "count"}) == 3
+
+
+def test_answers_to_questions_that_one_would_not_ask(make_facts):
+    types = {"Big_one": 3, "dot": 3, "thin": 0}
+    tie = make_facts(count=6, type_counts=types, small=0.55, large=0.45, touching=0.5, elongated=None)
+    clear = answers(ask(tie, tuple(types)))
+    assert not clear.keys() & {("cell_type", ""), ("small", ""), ("large", ""), ("touching", ""), ("elongated", "")}
+    assert answer(tie, "cell_type", "") == "big one"
+    assert [answer(tie, kind, "") for kind in ("small", "large", "touching", "elongated")] == ["yes", "no", "no", "no"]
+    # Other numbers than the usual ones.
+    assert [answer(tie, "more_than", value) for value in ("5", "6")] == ["yes", "no"]
+    assert [answer(tie, "covers", value) for value in ("30", "31")] == ["yes", "no"]
+
+
+def test_what_nobody_knows_has_no_answer(make_facts):
+    untyped, empty = make_facts(), make_facts(count=0, type_counts={"a": 0})
+    assert [answer(untyped, kind, "a") for kind in ("cell_type", "type_count", "has_type")] == [None] * 3
+    assert [answer(empty, kind, "a") for kind in ("cell_type", "type_count", "has_type")] == [None, "0", "no"]
+    assert answer(make_facts(type_counts={"a": 12}), "has_type", "b") is None
+    assert answer(empty, "small", "") == "no" and answer(empty, "confluence", "") == "none"
 
 
 questions = st.lists(
