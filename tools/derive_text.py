@@ -1,4 +1,4 @@
-"""Text from segmentations: data sets of captions and questions, scores of generated text, reports."""
+"""Text from segmentations: data sets of captions and questions, answers, scores of generated text, reports."""
 
 import argparse
 import sys
@@ -20,6 +20,7 @@ from cellseg.errors import InputError
 
 EXAMPLES = {
     "dataset": "python tools/derive_text.py dataset data/demo --out data/demo_text",
+    "answer": "python tools/derive_text.py answer --data data/demo_text --submission out/mine --out out/text",
     "score": "python tools/derive_text.py score --data data/demo_text --captions out/captions.json",
     "report": "python tools/derive_text.py report images --config configs/ensemble/small.py --weights weights.json "
     "--out out/report",
@@ -30,8 +31,9 @@ SEGMENTATION = "segmentation"
 def build_parser() -> argparse.ArgumentParser:
     """The command line of this tool."""
     parser = make_parser(__doc__, "\n  ".join(EXAMPLES.values()))
-    jobs = parser.add_subparsers(dest="job", required=True, metavar="dataset|score|report")
+    jobs = parser.add_subparsers(dest="job", required=True, metavar="dataset|answer|score|report")
     _add_dataset(jobs)
+    _add_answer(jobs)
     _add_score(jobs)
     _add_report(jobs)
     return parser
@@ -72,6 +74,22 @@ def _add_dataset(jobs: argparse._SubParsersAction) -> None:
         "--official", action="store_true", help="write the questions of each split also as VQA v2's two files"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace DIR if it is such a data set")
+
+
+def _add_answer(jobs: argparse._SubParsersAction) -> None:
+    parser = _add(
+        jobs,
+        "answer",
+        "Answer the questions of a data set from predicted cells, and write captions of its images.\n"
+        "The questions are those of `derive_text.py dataset` about true cells; `derive_text.py score` then says how\n"
+        "much of what one wants to know a segmentation gets right. Writes answers.json and captions.json. A question\n"
+        "about cell types has no answer where the types of the predicted cells are not known.",
+    )
+    parser.add_argument("--data", metavar="DATA_DIR", required=True, help="a data set of `derive_text.py dataset`")
+    _add_submission(parser, "the predicted cells: ", required=True)
+    parser.add_argument("--split", metavar="SPLIT", default="test", help="of the data set (default: test)")
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder to write, complete or not at all")
+    parser.add_argument("--overwrite", action="store_true", help="replace DIR if it holds such answers")
 
 
 def _add_score(jobs: argparse._SubParsersAction) -> None:
@@ -121,17 +139,18 @@ def _add_report(jobs: argparse._SubParsersAction) -> None:
     add_cfg_options(parser)
 
 
-def _add_submission(parser: argparse._ActionsContainer, purpose: str) -> None:
+def _add_submission(parser: argparse._ActionsContainer, purpose: str, **options: bool) -> None:
     parser.add_argument(
         "--submission",
         metavar="PATH",
+        **options,
         help=f"{purpose}submission.csv, or the results folder of tools/ensemble_infer.py, which also knows types",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Do the job that the subcommand names."""
-    return {"dataset": _dataset, "score": _score, "report": _report}[options.job](options)
+    return {"dataset": _dataset, "answer": _answer, "score": _score, "report": _report}[options.job](options)
 
 
 def _dataset(options: argparse.Namespace) -> int:
@@ -149,6 +168,19 @@ def _dataset(options: argparse.Namespace) -> int:
     )
     summary = derive_dataset(options.data, options.out, chosen, options.submission, options.overwrite)
     print(f"{options.out}\n\n{dataset_table(summary)}")
+    return EXIT_DONE
+
+
+def _answer(options: argparse.Namespace) -> int:
+    from cellseg.multimodal.derive.answering import answer_dataset
+
+    result = answer_dataset(options.data, options.submission, options.out, options.split, options.overwrite)
+    print(f"{options.out}: {result.answered} answers to {result.questions} questions about {result.images} images")
+    without = result.questions - result.answered
+    if without:
+        remedy = "it knows no cell types, the results folder of ensemble_infer.py does"
+        reason = "of types that it does not know, or of images without cells" if result.types else remedy
+        print(f"{options.submission}: no answer to {without} questions about cell types: {reason}", file=sys.stderr)
     return EXIT_DONE
 
 

@@ -2,10 +2,14 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from cellseg.datasets.folder import DataFolder
+from cellseg.multimodal.derive.facts import true_instances
 
 
 def snapshot(folder):
@@ -54,6 +58,97 @@ def test_a_data_set_and_its_scores(blob_project, derive):
     # The questions alone need no data set.
     code, out, _ = derive("score", "--vqa", "text/splits/train/vqa.json")
     assert code == 0 and "captions of" not in out
+
+
+@pytest.fixture
+def true_results(blob_project):
+    """A results folder with the true cells of the test images."""
+    folder = DataFolder(blob_project.root / "data" / "blobs")
+    root = blob_project.root / "true"
+    (root / "instances").mkdir(parents=True)
+    (root / "run.json").write_text("{}")
+    for record in folder.load_split(0, "test"):
+        cells = true_instances(record, folder.class_names)
+        (root / "instances" / f"{record.key}.json").write_text(json.dumps({"source": "x", **cells.to_dict()}))
+    return root
+
+
+def test_answers_from_predicted_cells(blob_project, true_results, derive):
+    root = blob_project.root
+
+    def scores(submission, out):
+        code, said, err = derive("answer", "--data", "text", "--submission", submission, "--out", out)
+        assert code == 0, err
+        files = ["--answers", f"{out}/answers.json", "--captions", f"{out}/captions.json", "--json", "scores.json"]
+        assert derive("score", "--data", "text", *files)[0] == 0
+        values = json.loads((root / "scores.json").read_text())
+        return values["questions"]["test"], values["captions"]["test"], said, err
+
+    assert derive("dataset", "data/blobs", "--out", "text")[0] == 0
+    questions, captions, said, err = scores("true", "right")
+    number = questions["all"]["questions"]
+    assert said == f"right: {number} answers to {number} questions about 4 images\n" and "no answer" not in err
+    assert {values["answers"] for values in questions.values()} == {1.0}
+    assert captions["count"]["accuracy"] == captions["cell_type"]["accuracy"] == 1.0
+    # An ensemble that misses cells, by its folder, by its table in that folder, and by the table alone.
+    assert blob_project.call("ensemble_infer", "ensemble.py", "data/blobs:test", "--out", "found")[0] == 0
+    code, _, err = derive("answer", "--data", "text", "--submission", "found", "--out", "folder")
+    assert code == 0 and "no answer" not in err
+    assert derive("answer", "--data", "text", "--submission", "found/submission.csv", "--out", "beside")[0] == 0
+    assert snapshot(root / "beside") == snapshot(root / "folder")
+    (root / "found" / "submission.csv").rename(root / "alone.csv")
+    questions, captions, _, err = scores("alone.csv", "alone")
+    about_types = sum(questions[kind]["questions"] for kind in ("cell_type", "type_count", "has_type"))
+    assert f"alone.csv: no answer to {about_types} questions about cell types: it knows no cell types, the res" in err
+    assert questions["has_type"]["answers"] == 0.0 and captions["cell_type"]["stated"] == 0
+    # Fewer cells make a lower count.
+    with open(root / "alone.csv") as file:
+        rows = list(csv.DictReader(file))
+    lines = {row["id"]: f"{row['id']},{row['predicted']}" for row in rows}
+    (root / "few.csv").write_text("\n".join(["id,predicted", *lines.values()]) + "\n")
+    _, few, _, _ = scores("few.csv", "few")
+    assert few["count"]["accuracy"] == 0.0 < captions["count"]["accuracy"]
+    assert few["count"]["error"]["mean"] > captions["count"]["error"]["mean"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (
+            ["--submission", "true", "--split", "dev"],
+            "text/facts.json: no images of the split 'dev'; choose another --spl",
+        ),
+        (["--submission", "true", "--split", "train"], "true: nothing about the image "),
+        (["--submission", "none.csv"], "none.csv: no such file"),
+        (["--submission", "true", "--data", "data"], "data/derived.json: no such file"),
+        (
+            ["--submission", "true", "--data", "old"],
+            "has no question_value, which older versions did not write; run deriv",
+        ),
+        (
+            ["--submission", "true", "--out", "true"],
+            "true: exists; choose another --out, or replace it with --overwrite",
+        ),
+        (
+            ["--submission", "true", "--out", "true", "--overwrite"],
+            "true: holds instances, run.json, so --overwrite leaves",
+        ),
+        ([], "the following arguments are required: --submission"),
+    ],
+)
+def test_answers_that_cannot_be_given(blob_project, true_results, derive, arguments, message):
+    root = blob_project.root
+    assert derive("dataset", "data/blobs", "--out", "text", "--no-images")[0] == 0
+    shutil.copytree(root / "text", root / "old")
+    content = json.loads((root / "old" / "vqa.json").read_text())
+    for entry in content["annotations"]:
+        del entry["question_value"]
+    (root / "old" / "vqa.json").write_text(json.dumps(content))
+    before = snapshot(root)
+    code, _, err = derive("answer", "--data", "text", "--out", "out", *arguments)
+    assert code == 2 and message in err and "Traceback" not in err
+    assert err.splitlines()[-1].count("error: ") == 1
+    assert snapshot(root) == before and not (root / "out").exists()
 
 
 def test_the_same_command_the_same_bytes(blob_project, derive):
@@ -156,7 +251,7 @@ def test_errors_are_one_line(blob_project, images, derive, arguments, message):
     assert not (blob_project.root / "out").exists()
 
 
-@pytest.mark.parametrize("job", ["dataset", "score", "report"])
+@pytest.mark.parametrize("job", ["dataset", "answer", "score", "report"])
 def test_help_ends_with_an_example(derive, job):
     code, out, _ = derive(job, "--help")
     assert code == 0 and f"example:\n  python tools/derive_text.py {job} " in out

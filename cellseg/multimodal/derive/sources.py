@@ -10,7 +10,7 @@ from cellseg.datasets.table import read_table
 from cellseg.errors import InputError, MissingFileError
 from cellseg.io.files import file_hash, read_json
 from cellseg.io.submission import PREDICTION_COLUMNS
-from cellseg.multimodal.derive.facts import make_instances
+from cellseg.multimodal.derive.facts import known_types, make_instances
 from cellseg.structures import CropMasks, Instances
 
 RUN_FILE = "run.json"
@@ -105,6 +105,58 @@ class Predictions:
         if instances.class_names != self.class_names:
             raise InputError(f"{path}: of other cell types than the other files of the folder; run the inference again")
         return instances
+
+
+@dataclass(frozen=True)
+class TypedCells:
+    """Predicted cells with their types, also those of a table that lies in the results folder it was written to.
+
+    Attributes:
+        cells: the cells.
+        beside: the results folder around the table, which knows types; None where there is none.
+    """
+
+    cells: Predictions
+    beside: Predictions | None
+
+    @classmethod
+    def open(cls, path: str | Path, class_names: Sequence[str] = (ONE_TYPE,)) -> "TypedCells":
+        """Open a source; arguments and errors as ``Predictions.open``."""
+        cells, folder = Predictions.open(path, class_names), Path(path).parent
+        if cells.scored or not ((folder / RUN_FILE).is_file() and (folder / _INSTANCES).is_dir()):
+            return cls(cells, None)
+        beside = _open_folder(folder)
+        return cls(cells, beside if known_types(beside.class_names) else None)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The types."""
+        return (self.beside or self.cells).class_names
+
+    def check_keys(self, wanted: Sequence[str], remedy: str) -> None:
+        """As ``Predictions.check_keys``."""
+        self.cells.check_keys(wanted, remedy)
+
+    def load(self, key: str, image_size: tuple[int, int]) -> Instances:
+        """Cells of an image; arguments and errors as ``Predictions.load``.
+
+        Raises:
+            InputError: the folder has other cells than the table.
+        """
+        found = self.cells.load(key, image_size)
+        if self.beside is None:
+            return found
+        if (self.beside.path / _INSTANCES / f"{key}.json").is_file():
+            typed = self.beside.load(key, image_size)
+        else:  # an image that the segmentation skipped has an empty row
+            typed = make_instances(CropMasks.empty(image_size), None, self.class_names)
+        # Masks without pixels have no row.
+        if [text for text in typed.masks.to_rle() if text] != found.masks.to_rle():
+            raise InputError(
+                f"{self.cells.path}: other cells of {key!r} than in {self.beside.path / _INSTANCES}, which has their "
+                "types; move the table elsewhere to do without types, or give the folder"
+            )
+        return typed
 
 
 def _open_folder(path: Path) -> Predictions:
