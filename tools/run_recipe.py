@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     seconds = sum(one.seconds or 0 for one in ended)
     done_before = sum(one.seconds is None for one in ended)
     print(f"\n{len(ended)} steps, {done_before} of them done before; the others took {seconds:.0f} s together")
-    for name in recipe.ensembles:
+    for name in recipe.compared:
         print(f"\n{name}: {options.out}/{name}/pooled.md\n\n{(Path(options.out) / name / 'pooled.md').read_text()}")
     return 0
 

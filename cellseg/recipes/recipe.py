@@ -37,7 +37,7 @@ class Ensemble:
         config: for ``tools/tune_ensemble.py`` and ``tools/compare.py``.
         members: the trainings that are its members, in the order of the config.
         options: its ``--cfg-options``, without data, fold and work folders.
-        budget: candidates to score.
+        budget: candidates to score; 0: it is neither tuned nor compared, only there for a feature fusion of it.
         cross_validate: parts for the cross-validation of the tuning; 0: none.
         report: whether tuning writes its report.
     """
@@ -66,6 +66,11 @@ class Recipe:
     trainings: Mapping[str, Training]
     ensembles: Mapping[str, Ensemble]
 
+    @property
+    def compared(self) -> dict[str, Ensemble]:
+        """The ensembles that are tuned and compared."""
+        return {name: ensemble for name, ensemble in self.ensembles.items() if ensemble.budget}
+
 
 def load_recipe(path: str | Path) -> Recipe:
     """Read a recipe. It is Python and gets executed: open only files that you trust.
@@ -84,6 +89,8 @@ def load_recipe(path: str | Path) -> Recipe:
     ensembles = {
         name: _ensemble(spec, f"{path}: ensembles.{name}") for name, spec in _dict(content, "ensembles", path).items()
     }
+    if not any(ensemble.budget for ensemble in ensembles.values()):
+        raise InputError(f"{path}: ensembles: each has the budget 0; nothing would be compared")
     for name, training in trainings.items():
         if training.combines is not None and training.combines not in ensembles:
             raise InputError(
@@ -142,7 +149,7 @@ def recipe_steps(recipe: Recipe, out: str | Path, device: str | None = None, amp
     steps = [step for run in runs for step in (*run.trainings(), *run.ensembles())]
     comparisons = {
         name: {run.step_name("compare", name): f"{run.ensemble_dir(name)}/comparison/comparison.json" for run in runs}
-        for name in recipe.ensembles
+        for name in recipe.compared
     }
     for name, files in comparisons.items():
         command = ("pool_comparisons.py", *files.values(), "--out", f"{out}/{name}")
@@ -182,7 +189,7 @@ class _Run:
         return [self._training(name, training) for name, training in self._recipe.trainings.items()]
 
     def ensembles(self) -> list[Step]:
-        return [step for name, one in self._recipe.ensembles.items() for step in self._ensemble(name, one)]
+        return [step for name, one in self._recipe.compared.items() for step in self._ensemble(name, one)]
 
     def _training(self, name: str, training: Training) -> Step:
         options = (*self._where, f"seed={self._seed}")

@@ -105,6 +105,13 @@ def test_device_and_mixed_precision_reach_the_commands(recipe):
             assert options[options.index("--device") + 1] == "cuda:1"
 
 
+def test_an_ensemble_without_budget_is_there_for_its_fusion_alone(recipe):
+    text = GOOD.replace("budget=7", "budget=0")
+    names = list(commands(recipe(text)))
+    assert "fold0_seed3_train_mixed" in names and not any("vote" in name for name in names)
+    assert [name for name in names if name.startswith("pool")] == ["pool_other"]
+
+
 def test_one_ensemble_is_pooled_once(recipe):
     text = GOOD.replace('    other=dict(config="configs/ensemble/small.py", members=["cells", "mixed"]),\n', "")
     assert [name for name in commands(recipe(text)) if name.startswith("pool")] == ["pool_vote"]
@@ -148,6 +155,12 @@ def test_mistakes_are_named(recipe, old, new, words):
     with pytest.raises(InputError, match=f"^{path}") as caught:
         load_recipe(path)
     assert words in str(caught.value)
+
+
+def test_something_has_to_be_compared(recipe):
+    text = GOOD.replace("budget=7", "budget=0").replace('["cells", "mixed"])', '["cells", "mixed"], budget=0)')
+    with pytest.raises(InputError, match="ensembles: each has the budget 0; nothing would be compared"):
+        load_recipe(recipe(text))
 
 
 def test_no_such_recipe(tmp_path):
