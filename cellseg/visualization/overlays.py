@@ -81,21 +81,29 @@ def draw_comparison(
     Returns:
         uint8 [H, W, 3], or [H + 20, W, 3] with the legend.
     """
-    pairs = best_pairs(measure_overlap(prediction, truth))
-    found = np.zeros(len(prediction), bool)
-    found[pairs.rows] = True
-    missed = np.ones(len(truth), bool)
-    missed[pairs.columns] = False
+    found, missed = pair_cells(truth, prediction)
     canvas = draw_outlines(image, truth[torch.from_numpy(missed).to(truth.device)], [MISSED], width)
     canvas = draw_outlines(canvas, prediction, [FOUND if hit else INVENTED for hit in found], width)
     if not legend:
         return canvas
-    entries = [
-        (FOUND, f"found {int(found.sum())}"),
-        (MISSED, f"missed {int(missed.sum())}"),
-        (INVENTED, f"invented {int((~found).sum())}"),
-    ]
-    return np.concatenate([canvas, _legend(entries, canvas.shape[1])])
+    counts = (int(found.sum()), int(missed.sum()), int((~found).sum()))
+    return np.concatenate([canvas, draw_legend(canvas.shape[1], counts)])
+
+
+def pair_cells(truth: CropMasks, prediction: CropMasks) -> tuple[np.ndarray, np.ndarray]:
+    """Which of P predicted cells are found ones, bool ``[P]``, and which of T true ones were missed, bool ``[T]``."""
+    pairs = best_pairs(measure_overlap(prediction, truth))
+    found, missed = np.zeros(len(prediction), bool), np.ones(len(truth), bool)
+    found[pairs.rows] = True
+    missed[pairs.columns] = False
+    return found, missed
+
+
+def draw_legend(width: int, counts: tuple[int, int, int] | None = None) -> np.ndarray:
+    """A strip with the colours of found, missed and invented cells and their counts: uint8 ``[20, width, 3]``."""
+    words = ("found", "missed", "invented")
+    texts = words if counts is None else [f"{word} {count}" for word, count in zip(words, counts, strict=True)]
+    return _legend(list(zip((FOUND, MISSED, INVENTED), texts, strict=True)), width)
 
 
 def draw_sheet(

@@ -8,7 +8,9 @@ from cellseg.datasets.folder import DataFolder
 from cellseg.datasets.records import ImageRecord
 from cellseg.io.images import read_image, to_rgb
 from cellseg.structures import CropMasks
-from cellseg.visualization import draw_comparison, draw_sheet
+from cellseg.visualization import draw_comparison, draw_legend, draw_sheet, pair_cells
+
+_TILE = 512
 
 
 def draw_examples(
@@ -31,7 +33,12 @@ def draw_examples(
             (index for index, record in enumerate(records) if record.cell_type == kind), key=lambda i: (scores[i], i)
         )
         index = own[len(own) // 2]
-        image = to_rgb(read_image(folder.image_path(records[index].file_name)))
-        pictures += [image, draw_comparison(image, records[index].masks, found[index])]
-        titles += [records[index].key, f"ensemble, mAP {scores[index]:.2f}"]
-    return draw_sheet(pictures, [None] * len(pictures), titles, columns=2, tile=512)
+        image, truth = to_rgb(read_image(folder.image_path(records[index].file_name))), records[index].masks
+        # Shrinking would thin a one-pixel line away; it is drawn so wide that one pixel is left.
+        width = max(1, round(max(image.shape[:2]) / _TILE))
+        pictures += [image, draw_comparison(image, truth, found[index], width, legend=False)]
+        hit, missed = pair_cells(truth, found[index])
+        counts = f"found {hit.sum()}, missed {missed.sum()}, invented {(~hit).sum()}"
+        titles += [records[index].key, f"ensemble, mAP {scores[index]:.2f}: {counts}"]
+    sheet = draw_sheet(pictures, [None] * len(pictures), titles, columns=2, tile=_TILE)
+    return np.concatenate([sheet, draw_legend(sheet.shape[1])])
