@@ -45,7 +45,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
         The config with every placeholder replaced, see ``bind_data``.
 
     Raises:
-        InputError: unknown engine, unknown option, or a data folder that cannot be used.
+        InputError: unknown engine, unknown option, too few iterations, or a data folder that cannot be used.
     """
     config = read_config(path)
     for key in options or {}:
@@ -55,7 +55,18 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     engine = config.get("engine")
     if engine not in ENGINES:
         raise InputError(f"{path}: engine = {engine!r} is none of {list(ENGINES)}; a training config names its engine")
+    _check_length(config)
     return bind_data(config)
+
+
+def _check_length(config: Config) -> None:
+    """Say which option a training is too short for; the schedules' own errors do not."""
+    iterations, warm_up = config.get("iterations"), config.get("warm_up")
+    if isinstance(iterations, int) and isinstance(warm_up, int) and iterations <= warm_up:
+        raise InputError(
+            f"{config.filename}: iterations = {iterations}: should be more than warm_up = {warm_up}, in which the "
+            "learning rate rises; give a smaller warm_up, too"
+        )
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:

@@ -79,6 +79,17 @@ def test_options_stay_as_they_are(write_config):
     assert options == {"lists": {"_delete_": True, "std": [1.0]}}
 
 
+def test_a_training_shorter_than_its_warm_up_is_refused(write_config):
+    path = write_config("iterations = 50\nwarm_up = 50")
+    with pytest.raises(InputError) as error:
+        load_config(path)
+    assert str(error.value) == (
+        f"{path}: iterations = 50: should be more than warm_up = 50, in which the learning rate rises; give a smaller "
+        "warm_up, too"
+    )
+    assert load_config(path, {"iterations": 51}).iterations == 51
+
+
 def test_the_weight_of_the_rim_is_that_of_the_last_class(write_config):
     config = load_config(write_config(PLACES + "rim_weight = 5"))
     assert config.lists.weights == [1.0, 1.0, 1.0, 5.0]
