@@ -12,8 +12,9 @@ from cellseg.training.door import train
 from cellseg.training.mmengine_engine import build_runner
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
-# Those of the feature fusion need a trained ensemble: tests/ensemble/feature_fusion/test_training.py trains them.
-OTHERS = ("_base_", "ensemble", "feature_fusion")
+# Recipes are no training configs; those of the feature fusion need a trained ensemble, and have tests of their own
+# (tests/ensemble/feature_fusion/test_training.py).
+OTHERS = ("_base_", "ensemble", "feature_fusion", "recipes")
 PATHS = sorted(path for path in FOLDER.glob("*/*.py") if path.parent.name not in OTHERS and path.stem != "ensemble")
 NAMES = [f"{path.parent.name}/{path.stem}" for path in PATHS]
 # These have 40 million weights and more: a step takes seconds.
