@@ -274,7 +274,7 @@ def test_weights_of_something_else_are_refused(options, tmp_path, train_tool, we
         ("train_dataloader.dataset.split=tran", "split 'tran' is not one of train, val, test, all"),
         ("optim_wrapper.type=OptimWraper", "OptimWraper is not in the"),
         ("param_scheduler.0.typ=3", "unexpected keyword argument 'typ'"),
-        ("iterations=5", "end should be larger than begin, but got begin=5, end=5"),
+        ("iterations=5", "iterations = 5: should be more than warm_up = 5"),
     ],
 )
 def test_mistakes_in_a_config_are_one_line(options, tmp_path, train_tool, option, message):
