@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> int:
     """Run what is not done yet; say how long it took."""
-    from cellseg.recipes.recipe import load_recipe, recipe_steps, with_runs
+    from cellseg.recipes.recipe import check_data, load_recipe, recipe_steps, with_runs
     from cellseg.recipes.steps import run_steps
 
     recipe = with_runs(load_recipe(options.recipe), options.data, options.folds, options.seeds)
@@ -41,6 +41,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         print("\n".join(step.text for step in steps))
         return 0
+    check_data(recipe)
     ended = run_steps(steps, options.jobs, Path(options.out) / "steps")
     seconds = sum(one.seconds or 0 for one in ended)
     done_before = sum(one.seconds is None for one in ended)

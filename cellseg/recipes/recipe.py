@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cellseg.datasets.folder import DataFolder
 from cellseg.errors import InputError
 from cellseg.recipes.steps import ROOT, Step
 from cellseg.training.config import read_config
@@ -128,6 +129,18 @@ def with_runs(
         folds=recipe.folds if folds is None else _numbers(list(folds), "--folds"),
         seeds=recipe.seeds if seeds is None else _numbers(list(seeds), "--seeds"),
     )
+
+
+def check_data(recipe: Recipe) -> None:
+    """Say at once, and not in the log of a step, what is wrong with the data of a recipe.
+
+    Raises:
+        MissingFileError: its data folder is none.
+        InputError: the folder has no such fold, or a fold has no test split.
+    """
+    folder = DataFolder(recipe.data_root)
+    for fold in recipe.folds:
+        folder.split_file(fold, "test")
 
 
 def recipe_steps(recipe: Recipe, out: str | Path, device: str | None = None, amp: bool = False) -> list[Step]:

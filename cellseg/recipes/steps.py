@@ -68,13 +68,15 @@ def run_steps(steps: Sequence[Step], jobs: int | None = None, records: str | Pat
         One entry a step, in the order in which they ended.
 
     Raises:
-        InputError: a step needs one that is not there, or itself.
+        InputError: fewer than one job; a step needs one that is not there, or itself.
         CellsegError: a step failed; those that run beside it are waited for, nothing else begins.
     """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"--jobs {jobs}: expected 1 or more commands at a time")
     by_name = {step.name: step for step in steps}
     order = _sorter(steps, by_name)
     cores = available_cores()
-    jobs = max(1, min(cores if jobs is None else jobs, len(steps)))
+    jobs = min(cores if jobs is None else jobs, max(1, len(steps)))
     levels = _levels(steps)
     width = Counter(levels.values())
     beside = {name: min(jobs, width[level]) for name, level in levels.items()}
@@ -141,7 +143,7 @@ class _Runner:
         print(f"\n== {step.title}", flush=True)
         code = self._call(step)
         if code:
-            log = "" if self._records is None else f"; its output is in {self._file(step, 'log')}"
+            log = "" if self._records is None else self._log_of(step)
             raise CellsegError(f"the step failed with exit code {code}: {step.text}{log}")
         seconds = time.monotonic() - begun
         if self._records is not None:
@@ -169,6 +171,12 @@ class _Runner:
             for line in process.stdout or ():
                 print(f"[{step.name}] {line}", end="", flush=True)
         return process.returncode
+
+    def _log_of(self, step: Step) -> str:
+        """Where the output of a step that failed is, and how it ends: there its error stands."""
+        path = self._file(step, "log")
+        last = path.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
+        return f"; its output is in {path} and ends with: {last}"
 
     def _recorded(self, step: Step) -> bool:
         path = self._file(step, "json")

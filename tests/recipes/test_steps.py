@@ -124,7 +124,7 @@ def test_what_depends_on_a_step_that_ran_runs_again(notes, tmp_path):
 def test_a_step_that_failed_is_no_longer_on_record(notes, tmp_path):
     records = tmp_path / "records"
     run_steps([step("a")], records=records)
-    with pytest.raises(CellsegError, match=f"its output is in {records / 'a.log'}"):
+    with pytest.raises(CellsegError, match=f"its output is in {records / 'a.log'} and ends with: this is a with "):
         run_steps([step("a", code=1)], records=records)
     (ended,) = run_steps([step("a")], records=records)
     assert ended.seconds is not None
@@ -137,6 +137,13 @@ def test_a_step_that_failed_is_no_longer_on_record(notes, tmp_path):
 def test_needs_that_cannot_be_met(notes, needs, words):
     with pytest.raises(InputError, match=words):
         run_steps([step(name, *own) for name, own in needs.items()])
+    assert notes() == []
+
+
+@pytest.mark.parametrize("jobs", [0, -1])
+def test_less_than_one_job(notes, jobs):
+    with pytest.raises(InputError, match=f"--jobs {jobs}: expected 1 or more"):
+        run_steps([step("a")], jobs=jobs)
     assert notes() == []
 
 

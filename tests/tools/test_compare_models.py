@@ -1,6 +1,5 @@
 """tools/compare_models.py: two trainings beside each other, started twice."""
 
-import importlib.util
 import json
 import runpy
 from pathlib import Path
@@ -9,19 +8,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = runpy.run_path(str(PROJECT / "tests" / "multimodal" / "training_configs.py"))
 
 
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", PROJECT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def write(folder, name, text):
     path = CONFIGS["write_training_config"](folder, text)
     return str(path.rename(folder / f"{name}.py"))
 
 
-def test_two_configs_are_compared_and_nothing_is_trained_twice(tmp_path, capsys):
+def test_two_configs_are_compared_and_nothing_is_trained_twice(load, tmp_path, capsys):
     both = write(tmp_path, "both", CONFIGS["TABLES"])
     lines = [line for line in CONFIGS["TABLES"].splitlines() if "two=dict(" not in line and "fusion=" not in line]
     alone = "\n".join(lines).replace("    heads=", "    fusion=None,\n    heads=")
@@ -29,7 +21,7 @@ def test_two_configs_are_compared_and_nothing_is_trained_twice(tmp_path, capsys)
     out = tmp_path / "out"
     command = [both, one, "--seeds", "0", "1", "--out", str(out), "--device", "cpu"]
     command += ["--cfg-options", "iterations=40", "train_cfg.val_interval=40", "batch_size=64"]
-    tool = load_tool("compare_models")
+    tool = load("compare_models")
     assert tool.main(command) == 0
     first = capsys.readouterr()
     assert "both, seed 0: trained" in first.err and "one, seed 1: trained" in first.err
@@ -113,8 +105,8 @@ def test_answers_and_captions_can_be_scored_by_what_they_say(blob_project):
     assert "| accuracy by kind | questions | reading | majority | question only |" in table
 
 
-def test_mistakes_are_one_line(tmp_path, capsys):
-    tool = load_tool("compare_models")
+def test_mistakes_are_one_line(load, tmp_path, capsys):
+    tool = load("compare_models")
     assert tool.main(["none.py", "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.strip().endswith("error: none.py: no such config file")
     config = write(tmp_path, "both", CONFIGS["TABLES"])

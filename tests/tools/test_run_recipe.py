@@ -40,6 +40,19 @@ def test_a_mistake_in_the_recipe_is_one_line(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_data_that_is_not_there_is_said_before_anything_runs(tmp_path):
+    done = run(RECIPES[0], "--data", tmp_path / "none", "--out", tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"run_recipe.py: error: {tmp_path}/none: not a data folder")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fold_that_is_not_there_is_said_before_anything_runs(blob_data, tmp_path):
+    done = run(RECIPES[0], "--data", blob_data, "--folds", 0, 9, "--out", tmp_path / "out")
+    assert (done.returncode, done.stdout) == (2, "") and "fold 9" in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_whole_recipe_and_what_a_second_run_leaves_out(tmp_path):
     synthetic = ["--out", tmp_path / "data", "--num-images", 18, "--height", 96, "--width", 96, "--folds", 3]

@@ -1,6 +1,5 @@
 """tools/tune_late_fusion.py: from files and from work folders to weights and a table."""
 
-import importlib.util
 import json
 import runpy
 from pathlib import Path
@@ -16,13 +15,6 @@ CONFIGS = runpy.run_path(str(PROJECT / "tests" / "multimodal" / "training_config
 SPLITS = ("train", "val", "test")
 
 
-def load_tool(name):
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", PROJECT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def write_model(path, seed, skill, count=90):
     labels = np.random.default_rng(5).integers(2, size=count)
     logits = np.random.default_rng(seed).normal(size=count) + skill * (2 * labels - 1)
@@ -36,8 +28,8 @@ def write_model(path, seed, skill, count=90):
 
 
 @pytest.fixture
-def call(capsys):
-    tool = load_tool("tune_late_fusion")
+def call(load, capsys):
+    tool = load("tune_late_fusion")
 
     def run(*arguments):
         code = tool.main([str(argument) for argument in arguments])
