@@ -11,6 +11,8 @@ from cellseg.structures.windows import (
     enclosing_windows,
     expand_ranges,
     pixel_positions,
+    repeat_each,
+    true_positions,
     window_offsets,
     window_sizes,
 )
@@ -36,7 +38,7 @@ def crops_of_dense(masks: Tensor) -> tuple[Tensor, Tensor]:
     # Crop i starts in image i of the batch.
     shift = torch.arange(count, device=masks.device) * (height * width)
     position = pixel_positions(windows, width)
-    position += torch.repeat_interleave(shift, areas, output_size=len(position))
+    position += repeat_each(shift, areas, len(position))
     return windows, masks.reshape(-1).index_select(0, position)
 
 
@@ -59,7 +61,7 @@ def crops_of_labels(labels: Tensor) -> tuple[Tensor, Tensor]:
     # Pieces of equal numbers in a row are far fewer than pixels.
     begins = torch.ones_like(labels, dtype=torch.bool)
     begins[:, 1:] = labels[:, 1:] != labels[:, :-1]
-    start = begins.reshape(-1).nonzero()[:, 0]
+    start = true_positions(begins.reshape(-1))
     length = torch.diff(start, append=start.new_tensor([height * width]))
     number = labels.reshape(-1).index_select(0, start)
     if (number < 0).any():

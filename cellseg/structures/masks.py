@@ -18,8 +18,11 @@ from cellseg.structures.windows import (
     expand_ranges,
     intersect_windows,
     pixel_positions,
+    repeat_each,
     storage_positions,
+    sum_by_crop,
     tight_windows,
+    true_positions,
     window_offsets,
     window_sizes,
 )
@@ -185,13 +188,13 @@ class CropMasks:
     def pixel_index(self) -> tuple[Tensor, Tensor]:
         """Instance and position y * W + x in the image of every window pixel, int64 [P] each, as stored."""
         order = torch.arange(len(self), device=self.device)
-        instance = torch.repeat_interleave(order, torch.diff(self.offsets), output_size=len(self.values))
+        instance = repeat_each(order, torch.diff(self.offsets), len(self.values))
         return instance, pixel_positions(self.windows, self.image_size[1])
 
     def foreground_index(self) -> tuple[Tensor, Tensor]:
         """Like :meth:`pixel_index`, only for the true pixels of bool masks."""
         self._expect(torch.bool)
-        chosen = self.values.nonzero()[:, 0]
+        chosen = true_positions(self.values)
         instance, position = self.pixel_index()
         return instance.index_select(0, chosen), position.index_select(0, chosen)
 
@@ -201,9 +204,7 @@ class CropMasks:
 
     def sums(self) -> Tensor:
         """Sum of the values: float64 [N]."""
-        # Unlike differences of a running sum, an instance's own sum does not depend on its neighbours.
-        lengths = torch.diff(self.offsets)
-        return torch.segment_reduce(self.values.double(), "sum", lengths=lengths, unsafe=True)
+        return sum_by_crop(self.values, self.offsets)
 
     def boxes(self) -> Tensor:
         """Tight half-open boxes (x0, y0, x1, y1) of the true pixels: float32 [N, 4], zeros for an empty mask."""
@@ -227,8 +228,7 @@ class CropMasks:
             if threshold.shape != (len(self),):
                 raise InputError(f"threshold: expected a number or shape [{len(self)}], got {list(threshold.shape)}")
             limits = threshold.to(self.values)
-            lengths = torch.diff(self.offsets)
-            threshold = torch.repeat_interleave(limits, lengths, output_size=len(self.values))
+            threshold = repeat_each(limits, torch.diff(self.offsets), len(self.values))
         return CropMasks._trusted(self.windows, self.values > threshold, self.image_size)
 
     def tight(self) -> CropMasks:
@@ -249,9 +249,11 @@ class CropMasks:
         if len(windows) != len(self):
             raise InputError(f"windows: expected shape [{len(self)}, 4], got {list(windows.shape)}")
         common = intersect_windows(self.windows, windows)
-        values = self.values.new_zeros(int(window_offsets(windows)[-1]))
         inside = self.values.index_select(0, storage_positions(common, self.windows))
-        values.scatter_(0, storage_positions(common, windows), inside)
+        size = int(window_offsets(windows)[-1])
+        if len(inside) == size:  # no window reaches out of the old one
+            return CropMasks._trusted(windows, inside, self.image_size)
+        values = self.values.new_zeros(size).scatter_(0, storage_positions(common, windows), inside)
         return CropMasks._trusted(windows, values, self.image_size)
 
     # -- other forms -------------------------------------------------------------------------------------------

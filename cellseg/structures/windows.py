@@ -69,12 +69,25 @@ def expand_ranges(starts: Tensor, lengths: Tensor) -> Tensor:
     return steps.index_copy_(0, stops - lengths, jumps).cumsum_(0)
 
 
+def repeat_each(numbers: Tensor, lengths: Tensor, total: int) -> Tensor:
+    """The first number as often as the first length says, then the second, and so on: [N] to [total].
+
+    Args:
+        numbers: [N].
+        lengths: int64 [N].
+        total: their sum.
+    """
+    if numbers.is_cuda:
+        return numbers.repeat_interleave(lengths, output_size=total)
+    # NumPy takes an eighth of torch's time.
+    return torch.from_numpy(np.repeat(numbers.numpy(), lengths.numpy()))
+
+
 def window_rows(windows: Tensor) -> Rows:
     """The rows of all windows, windows in order and top to bottom in each."""
     heights, widths = window_sizes(windows)
     y = expand_ranges(windows[:, 1], heights)
-    order = torch.arange(len(windows), device=windows.device)
-    instance = torch.repeat_interleave(order, heights, output_size=len(y))
+    instance = repeat_each(torch.arange(len(windows), device=windows.device), heights, len(y))
     return Rows(instance, y, widths[instance])
 
 
@@ -116,12 +129,36 @@ def count_by_crop(values: Tensor, offsets: Tensor) -> Tensor:
         running = torch.nn.functional.pad(values.cumsum(0), (1, 0))
         return running[offsets[1:]] - running[offsets[:-1]]
     # Many times faster than the running sum, which is eight times as large as the values themselves.
-    counts = torch.zeros(len(offsets) - 1, dtype=torch.int64)
-    used = offsets[1:] > offsets[:-1]  # reduceat has no empty sums
-    begin = offsets[:-1][used].numpy()
+    return _reduce_by_crop(values.numpy().view(np.uint8), offsets, np.int64)
+
+
+def sum_by_crop(values: Tensor, offsets: Tensor) -> Tensor:
+    """Sum of the values of each crop, float64 [N]; unlike differences of a running sum, each one's own.
+
+    Args:
+        values: float [P].
+        offsets: int64 [N + 1], see ``window_offsets``; from 0 to P.
+    """
+    if values.is_cuda:
+        return torch.segment_reduce(values.double(), "sum", lengths=torch.diff(offsets), unsafe=True)
+    return _reduce_by_crop(values.numpy(), offsets, np.float64)
+
+
+def _reduce_by_crop(values: np.ndarray, offsets: Tensor, dtype: type) -> Tensor:
+    sums = np.zeros(len(offsets) - 1, dtype)
+    used = (offsets[1:] > offsets[:-1]).numpy()  # reduceat has no empty sums
+    begin = offsets[:-1].numpy()[used]
     if len(begin):
-        counts[used] = torch.from_numpy(np.add.reduceat(values.numpy().view(np.uint8), begin, dtype=np.int64))
-    return counts
+        sums[used] = np.add.reduceat(values, begin, dtype=dtype)
+    return torch.from_numpy(sums)
+
+
+def true_positions(values: Tensor) -> Tensor:
+    """Where flat bool values ``[P]`` are true, int64, ascending."""
+    if values.is_cuda:
+        return values.nonzero()[:, 0]
+    # NumPy finds them several times as fast as torch does.
+    return torch.from_numpy(values.numpy().nonzero()[0])
 
 
 def tight_windows(windows: Tensor, values: Tensor) -> Tensor:
@@ -132,14 +169,14 @@ def tight_windows(windows: Tensor, values: Tensor) -> Tensor:
         values: bool [P].
     """
     rows = window_rows(windows)
-    begin = rows.length.cumsum(0) - rows.length
-    running = torch.nn.functional.pad(values.cumsum(0), (1, 0))
-    before, after = running[begin], running[begin + rows.length]
+    offsets = torch.nn.functional.pad(rows.length.cumsum(0), (1, 0))
+    running = torch.nn.functional.pad(count_by_crop(values, offsets).cumsum(0), (1, 0))
+    before, after = running[:-1], running[1:]
     used = after > before
     instance, y = rows.instance[used], rows.y[used]
     # Within a used row the first and last true values are the row's ends.
-    true = values.nonzero()[:, 0]
-    shift = windows[instance, 0] - begin[used]
+    true = true_positions(values)
+    shift = windows[instance, 0] - offsets[:-1][used]
     left, right = true[before[used]] + shift, true[after[used] - 1] + shift + 1
     return enclosing_windows(instance, left, y, right, len(windows))
 

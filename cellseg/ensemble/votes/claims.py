@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cellseg.errors import InputError
 from cellseg.structures import CropMasks
-from cellseg.structures.windows import pixel_positions
+from cellseg.structures.windows import pixel_positions, repeat_each, true_positions
 
 POLICIES = ("probability", "probability_score", "score", "small_first")
 
@@ -48,7 +48,7 @@ def claim_pixels(votes: CropMasks, scores: Tensor, threshold: float | Tensor, po
 
 def _for_each_pixel(values: Tensor, masks: CropMasks) -> Tensor:
     """Values of the instances, ``[N]``, for every pixel of their windows: ``[P]``."""
-    return values.repeat_interleave(torch.diff(masks.offsets), output_size=len(masks.values))
+    return repeat_each(values, torch.diff(masks.offsets), len(masks.values))
 
 
 def _winners(key: Tensor, wanted: CropMasks) -> Tensor:
@@ -65,7 +65,7 @@ def _winners(key: Tensor, wanted: CropMasks) -> Tensor:
     if top.sum() == (best > lowest).sum():
         return top
     # Some share the largest key. Pixels are stored instance by instance, so the first place is the first instance.
-    place = top.nonzero()[:, 0]
+    place = true_positions(top)
     pixel = pixel.index_select(0, place)
     first = place.new_full((size,), len(top)).scatter_reduce_(0, pixel, place, "amin")
     return top.scatter_(0, place, first.index_select(0, pixel) == place)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
+from cellseg.structures.windows import repeat_each, sum_by_crop
+
 Scheme = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 
 # Sums of shares that should be one half differ from it by rounding, and not in the same way in every order.
@@ -36,7 +38,7 @@ def median(values: Sequence[Tensor], shares: Tensor, lengths: Tensor) -> Tensor:
 
     Where the shares can be halved between two values, it is the middle of the two.
     """
-    spread = [_spread(share, lengths, len(values[0])) for share in shares.float()]
+    spread = [repeat_each(share, lengths, len(values[0])) for share in shares.float()]
     lower, upper = torch.ones_like(values[0]), torch.zeros_like(values[0])
     for value in values:
         below, above = torch.zeros_like(value), torch.zeros_like(value)
@@ -81,9 +83,9 @@ def staple(values: Sequence[Tensor], shares: Tensor, lengths: Tensor) -> Tensor:
         false_alarm = (sums - seen + 0.5) / (sizes - area + 1)
         background = ((1 - sensitivity) / (1 - false_alarm)).log()
         slope = (sensitivity / false_alarm).log() - background
-        odds = _spread(prior + (shares * background).sum(0), lengths, total)
+        odds = repeat_each(prior + (shares * background).sum(0), lengths, total)
         for value, step in zip(values, shares * slope, strict=True):
-            odds.addcmul_(_spread(step, lengths, total), value.double())
+            odds.addcmul_(repeat_each(step, lengths, total), value.double())
         before, inside = inside, odds > _TIE
         if torch.equal(before, inside):
             break
@@ -108,16 +110,11 @@ def _logit(values: Tensor) -> Tensor:
 def _weighted_sum(values: Iterable[Tensor], shares: Tensor, lengths: Tensor) -> Tensor:
     votes = None
     for value, share in zip(values, shares.float(), strict=True):
-        part = _spread(share, lengths, len(value))
+        part = repeat_each(share, lengths, len(value))
         votes = part.mul_(value) if votes is None else votes.addcmul_(value, part)
     return votes
 
 
-def _spread(numbers: Tensor, lengths: Tensor, total: int) -> Tensor:
-    """One number per instance, ``[N]``, for every pixel: ``[P]``."""
-    return numbers.repeat_interleave(lengths, output_size=total)
-
-
 def _sums(values: Tensor, lengths: Tensor) -> Tensor:
     """Sum over the pixels of each instance, float64 ``[N]``."""
-    return torch.segment_reduce(values.double(), "sum", lengths=lengths, unsafe=True)
+    return sum_by_crop(values.double(), torch.nn.functional.pad(lengths.cumsum(0), (1, 0)))

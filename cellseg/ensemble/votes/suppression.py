@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from cellseg.ensemble.boxes.clusters import greedy_leaders
+from cellseg.ensemble.votes.window_overlaps import touching_masks
 from cellseg.errors import InputError
-from cellseg.metrics import shared_pixels
 from cellseg.structures import CropMasks
 
 
@@ -29,11 +29,10 @@ def mask_nms(masks: CropMasks, scores: Tensor, iou_threshold: float | Tensor) ->
 
 def mask_overlaps(masks: CropMasks) -> tuple[Tensor, Tensor, Tensor]:
     """Pairs of different masks that touch (each both ways) and their IoU: int64 ``[P]`` twice, float64 ``[P]``."""
-    rows, columns, shared = shared_pixels(masks, masks)
-    different = rows != columns
-    rows, columns, shared = rows[different], columns[different], shared[different]
+    first, second, shared = touching_masks(masks)
     areas = masks.areas()
-    return rows, columns, shared.double() / (areas[rows] + areas[columns] - shared)
+    iou = shared.double() / (areas[first] + areas[second] - shared)
+    return torch.cat([first, second]), torch.cat([second, first]), iou.repeat(2)
 
 
 def suppress_masks(

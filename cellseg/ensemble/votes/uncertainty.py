@@ -8,6 +8,7 @@ from torch import Tensor
 from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.settings import EnsembleSettings
 from cellseg.ensemble.votes.voting import voting_numbers, voting_shares
+from cellseg.structures.windows import sum_by_crop
 
 
 def disagreement(evidence: ImageEvidence, settings: EnsembleSettings, places: Tensor | None = None) -> Tensor:
@@ -40,9 +41,8 @@ def disagreement(evidence: ImageEvidence, settings: EnsembleSettings, places: Te
     sums = {index: masks.sums() for index, masks in crops.items() if len(voters) > 1}
     agreement, total = torch.zeros(2, len(places), dtype=torch.float64)
     for first, second in combinations(voters, 2):
-        lengths = torch.diff(crops[first].offsets)
-        smaller = torch.minimum(crops[first].values, crops[second].values).double()
-        common = torch.segment_reduce(smaller, "sum", lengths=lengths, unsafe=True)
+        smaller = torch.minimum(crops[first].values, crops[second].values)
+        common = sum_by_crop(smaller, crops[first].offsets)
         union = sums[first] + sums[second] - common
         weight = shares[first] * shares[second]
         # Two members that see nothing at all agree.

@@ -11,6 +11,7 @@ from cellseg.ensemble.votes.calibration import calibrate
 from cellseg.ensemble.votes.schemes import SCHEMES
 from cellseg.errors import InputError
 from cellseg.structures import CropMasks
+from cellseg.structures.windows import repeat_each
 
 
 def vote(
@@ -57,7 +58,7 @@ def vote(
         votes = SCHEMES[scheme](values, shares, lengths)
         silent = ~shares.any(0)
         if silent.any():
-            votes[silent.repeat_interleave(lengths, output_size=len(votes))] = 0.0
+            votes[repeat_each(silent, lengths, len(votes))] = 0.0
     # The shares sum to 1 up to rounding, which must not make a probability above 1.
     return CropMasks(evidence[0].windows, votes.clamp_(max=1.0), evidence[0].image_size)
 

@@ -18,6 +18,9 @@ from cellseg.structures.windows import (
     window_rows,
 )
 
+# About how many pixels that two windows share are looked at together: 16 MB of positions.
+_PIXELS_AT_ONCE = 1 << 20
+
 
 class WindowPairs:
     """Pairs of windows that share pixels.
@@ -27,11 +30,9 @@ class WindowPairs:
     """
 
     def __init__(self, windows: Tensor):
-        boxes = windows.double()
-        first, second, _ = overlapping_pairs(boxes, boxes, 0.0)
-        order = (first < second).nonzero()[:, 0]
+        first, second = _touching_windows(windows)
         # By the later of the two, so that the pairs among the first windows come first.
-        order = order[second[order].argsort(stable=True)]
+        order = second.argsort(stable=True)
         self._first, self._second = first[order], second[order]
         parts = intersect_windows(windows[self._first], windows[self._second])
         offsets = window_offsets(windows)[:-1]
@@ -105,6 +106,33 @@ class TruthPixels:
         keys, place = torch.unique(torch.cat(runs), return_inverse=True)
         counts = torch.zeros_like(keys).index_add_(0, place, torch.cat(lengths))
         return keys // self._count, keys % self._count, counts
+
+
+def touching_masks(masks: CropMasks) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels that bool masks share, where the windows are asked once: nothing is kept, and memory stays bounded.
+
+    Returns:
+        For each pair of masks that touch, the first and the second mask (first < second) and the number of pixels,
+        int64 ``[K]`` each.
+    """
+    first, second = _touching_windows(masks.windows)
+    parts = intersect_windows(masks.windows[first], masks.windows[second])
+    sizes = torch.unique_consecutive(window_offsets(parts)[:-1] // _PIXELS_AT_ONCE, return_counts=True)[1].tolist()
+    begins, counts = masks.offsets[:-1], [first.new_zeros(0)]
+    for common, *pair in zip(parts.split(sizes), first.split(sizes), second.split(sizes), strict=True):
+        one, other = (masks.values.index_select(0, _positions(common, masks.windows, begins, side)) for side in pair)
+        counts.append(count_by_crop(one.logical_and_(other), window_offsets(common)))
+    counts = torch.cat(counts)
+    touching = counts.nonzero()[:, 0]
+    return first[touching], second[touching], counts[touching]
+
+
+def _touching_windows(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of windows that share pixels, the first of two before the second: int64 ``[K]`` each."""
+    boxes = windows.double()
+    first, second, _ = overlapping_pairs(boxes, boxes, 0.0)
+    order = (first < second).nonzero()[:, 0]
+    return first[order], second[order]
 
 
 def _positions(parts: Tensor, windows: Tensor, offsets: Tensor, places: Tensor) -> Tensor:

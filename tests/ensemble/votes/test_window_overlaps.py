@@ -5,8 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cellseg.ensemble.votes.window_overlaps import TruthPixels, WindowPairs
-from cellseg.metrics import shared_pixels
+from cellseg.ensemble.votes import window_overlaps
+from cellseg.ensemble.votes.suppression import mask_overlaps
+from cellseg.ensemble.votes.window_overlaps import TruthPixels, WindowPairs, touching_masks
+from cellseg.metrics import mask_iou, shared_pixels
 from cellseg.structures import CropMasks
 
 SIZE = (14, 17)
@@ -37,6 +39,27 @@ def test_pairs_of_the_first_masks(seed, total, count):
     # Values may be those of the first windows only, or of more.
     for values in (first.values, masks.values):
         assert triples(*pairs.shared(values, count)) == expected
+
+
+@pytest.mark.parametrize("at_once", [1, 30, 10**6])
+@given(seed=st.integers(0, 10**6), count=st.integers(0, 12))
+@settings(max_examples=40, deadline=None)
+def test_masks_that_touch(at_once, seed, count):
+    masks = random_masks(seed, count)
+    expected = [row for row in triples(*shared_pixels(masks, masks)) if row[0] < row[1]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_overlaps, "_PIXELS_AT_ONCE", at_once)
+        assert triples(*touching_masks(masks)) == expected
+
+
+@given(st.integers(0, 10**6), st.integers(0, 12))
+@settings(max_examples=40, deadline=None)
+def test_overlaps_of_masks_are_their_iou_both_ways(seed, count):
+    masks = random_masks(seed, count)
+    dense = torch.zeros((count, count), dtype=torch.float64)
+    rows, columns, iou = mask_overlaps(masks)
+    dense[rows, columns] = iou
+    assert torch.equal(dense, mask_iou(masks, masks).fill_diagonal_(0))
 
 
 @given(st.integers(0, 10**6), st.integers(0, 8), st.integers(0, 8))
