@@ -58,6 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="fit the members' confidences on the tuning images first (default: no, which measured better)",
     )
     parser.add_argument(
+        "--margins",
+        type=float,
+        nargs="+",
+        default=(),
+        metavar="M",
+        help="other margins of the windows to try with the settings that were found: parts of a box by which its "
+        "window is larger on each side, as 0.05 0.3 (default: only the config's fusion.margin)",
+    )
+    parser.add_argument(
         "--cross-validate",
         type=int,
         default=0,
@@ -99,6 +108,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             shrinkage=SHRINKAGE if options.shrinkage is None else options.shrinkage,
             calibrate=options.calibrate,
+            margins=tuple(options.margins),
         ),
         split=options.split,
         members=options.members,

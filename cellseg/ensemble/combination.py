@@ -68,7 +68,7 @@ class Vote:
         if unknown:
             raise InputError(f"the settings do not know {', '.join(unknown)}, which a combiner among them reads")
         self._sources = box_sources(settings.weight_table(asked) > 0, self._asked, fusion)
-        self._settings, self._fusion, self._cache = settings, fusion, cache
+        self._settings, self._fusion, self._cache = settings, fusion.with_margin(settings.margin), cache
 
     @staticmethod
     def relevant(settings: EnsembleSettings, names: Sequence[str]) -> EnsembleSettings:

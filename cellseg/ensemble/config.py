@@ -72,6 +72,8 @@ class EnsembleConfig:
         """The config's own settings."""
         content = dict(self.settings)
         types = content.pop("types", {})
+        if "margin" in content:
+            raise InputError(f"{self.path}: settings.margin: in a config, the margin stands in fusion.margin")
         settings = parse_settings(
             {"global": content, "types": types}, self.names, class_names, f"{self.path}: settings"
         )

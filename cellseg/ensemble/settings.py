@@ -60,6 +60,8 @@ class EnsembleSettings:
         variants: other settings of the same ensemble, by a name for each, as for a comparison.
         matching: how finished instances of the members are matched, where that is done instead of a vote; None: as by
             default.
+        margin: windows are larger than the fused boxes by this part of the box on each side; None: by that of the
+            fusion options.
     """
 
     members: tuple[str, ...]
@@ -72,6 +74,7 @@ class EnsembleSettings:
     calibration: Mapping[str, Calibration] = field(default_factory=dict)
     variants: Mapping[str, "EnsembleSettings"] = field(default_factory=dict)
     matching: "MatchOptions | None" = None
+    margin: float | None = None
 
     def by_class(self) -> list[Settings]:
         """Settings of each class, in the order of the labels."""
@@ -112,6 +115,8 @@ class EnsembleSettings:
     def to_dict(self) -> dict[str, Any]:
         """JSON-able form; ``weights_file.parse_settings`` reads it."""
         content: dict[str, Any] = {"global": _plain(self.general) | {"claim": self.claim, "vote": self.vote}}
+        if self.margin is not None:
+            content["global"]["margin"] = self.margin
         content["types"] = {name: _plain(settings) for name, settings in self.types.items()}
         if self.calibration:
             content["calibration"] = _plain_calibration(self)

@@ -76,10 +76,10 @@ def parse_settings(
     """Settings from plain values.
 
     Args:
-        content: ``global`` (attributes of ``Settings``, ``claim`` and ``vote``), ``types`` (by cell type; what is left
-            out is as in ``global``), ``calibration`` (by member: ``slope``, ``intercept``), ``alone`` (by member) and
-            ``variants`` (by any name; in both ``global``, ``types`` and, where it differs, ``calibration`` again), and
-            ``matching`` (attributes of ``MatchOptions``). Weights left out are equal.
+        content: ``global`` (attributes of ``Settings``, ``claim``, ``vote``, ``margin``), ``types`` (by cell type; what
+            is left out is as in ``global``), ``calibration`` (by member: ``slope``, ``intercept``), ``alone`` (by
+            member) and ``variants`` (by any name; in both ``global``, ``types`` and, where it differs, ``calibration``
+            again), and ``matching`` (attributes of ``MatchOptions``). Weights left out are equal.
         members: names of the ensemble's members.
         class_names: names of its cell types.
         where: the file or config, for messages.
@@ -114,6 +114,9 @@ def _read_settings(
         choices[key] = general.pop(key, default)
         if choices[key] not in known:
             raise InputError(f"{where}: global.{key}: {choices[key]!r} is none of {', '.join(known)}")
+    if general.get("margin") is not None:
+        choices["margin"] = _number(general["margin"], 0.0, 1.0, f"{where}: global.margin")
+    general.pop("margin", None)
     base = _read(Settings(weights=dict.fromkeys(members, 1.0)), general, members, f"{where}: global")
     types = {}
     for name, values in _mapping(content.get("types", {}), f"{where}: types").items():

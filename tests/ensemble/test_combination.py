@@ -103,6 +103,21 @@ def test_fusion_applies_to_each_member_alone(detectors, image):
     assert same(Ensemble(detectors, fusion=fusion, combine="match").predict(image), match_instances(found))
 
 
+@pytest.mark.parametrize("combine", ["vote", "match"])
+def test_the_margin_of_settings_comes_before_that_of_the_fusion(detectors, image, combine):
+    settings = settings_for(detectors)
+    alone = {member.name: settings.only([member.name]) for member in detectors}
+    plain, wide = (
+        replace(settings, margin=margin, alone={name: replace(part, margin=margin) for name, part in alone.items()})
+        for margin in (None, 0.0)
+    )
+    expected = Ensemble(detectors, plain, FusionOptions(margin=0.0), combine=combine).predict(image)
+    assert same(Ensemble(detectors, wide, FusionOptions(margin=0.3), combine=combine).predict(image), expected)
+    if combine == "vote":
+        windows = [Ensemble(detectors, part, FusionOptions(margin=0.3)).collect(image) for part in (plain, wide)]
+        assert (windows[0].evidence[0].window_sizes()[0] > windows[1].evidence[0].window_sizes()[0]).all()
+
+
 def test_members_that_cannot_be_matched(members, detectors):
     with pytest.raises(InputError, match=r"member dim: proposes no boxes, .* leave it out, or let the members vote"):
         Ensemble(members, combine="match")

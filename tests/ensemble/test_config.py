@@ -101,6 +101,7 @@ def test_bad_configs(tmp_path, old, new, message):
         ("long=", "square=", "settings: types.square: unknown cell type"),
         ("min_area=9", "area=9", "settings: types.long.area: unknown key"),
         ("exponent=0.5", "weights=dict(one=1)", "settings: global.weights: no weight for ['two', 'dim']"),
+        ("exponent=0.5", "margin=0.1", "settings.margin: in a config, the margin stands in fusion.margin"),
     ],
 )
 def test_bad_settings(tmp_path, old, new, message):

@@ -27,6 +27,7 @@ FULL = EnsembleSettings(
     CALIBRATION,
     {"uniform": EQUAL, "plain": replace(EQUAL, claim="score", calibration={})},
     MatchOptions(rule="all", weights={"a": 2.0}),
+    0.25,
 )
 
 
@@ -152,6 +153,9 @@ def change(path, *keys, value):
         (("calibration", "a", "slope"), -0.5, "calibration.a.slope: expected 0 or more, found -0.5"),
         (("calibration", "a", "slope"), "1", "calibration.a.slope: expected a number, found '1'"),
         (("calibration", "a", "intercept"), float("inf"), "calibration.a.intercept: expected a number, found inf"),
+        (("global", "margin"), 1.5, "global.margin: expected 0 to 1, found 1.5"),
+        (("alone", "a", "global", "margin"), "wide", "alone.a: global.margin: expected a number, found 'wide'"),
+        (("types", "long", "margin"), 0.2, "types.long.margin: unknown key"),
         (("variants",), 7, "variants: expected names with values, found 7"),
         (("variants", "uniform"), 7, "variants.uniform: expected names with values, found 7"),
         (("variants", "uniform", "alone"), {}, "variants.uniform: alone: unknown key; known are global, types"),

@@ -103,7 +103,7 @@ def test_a_report_on_unseen_images(blob_project, tune, read):
     assert all(len(row["per_image"]) == 12 for row in rows.values())
     assert rows["ensemble"]["map"] == pytest.approx(np.mean(rows["ensemble"]["per_image"]))
     assert content["provenance"]["cross_validation"]["rows"]["sharp"]["difference"] == rows["sharp"]["difference"]
-    assert {effect["kind"] for effect in report["effects"]} == {"member", "stage", "vote scheme"}
+    assert {effect["kind"] for effect in report["effects"]} == {"member", "stage", "fusion", "vote scheme"}
     assert [row["name"] for row in report["ceilings"]] == [
         "true boxes",
         "true masks",

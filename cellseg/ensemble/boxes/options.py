@@ -1,7 +1,7 @@
 """How boxes become windows: the options of box fusion, the same for tuning and inference."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ class FusionOptions:
         skip_score: boxes with a lower score are not looked at.
         proposers: members whose boxes are used; None: of all that propose any. Where none of these takes part, as when
             another member works alone, those that take part propose.
-        margin: windows are larger than their boxes by this part of the box on each side.
+        margin: windows are larger than their boxes by this part of the box on each side; settings may have another.
         one_type: an image holds one cell type only: all its boxes get the one that the members vote for.
     """
 
@@ -43,6 +43,10 @@ class FusionOptions:
         values = asdict(self)
         values["proposers"] = None if self.proposers is None else list(self.proposers)
         return values
+
+    def with_margin(self, margin: float | None) -> "FusionOptions":
+        """The same with a margin from settings, where they have one."""
+        return self if margin is None else replace(self, margin=margin)
 
     def fuse_arguments(self) -> dict[str, Any]:
         """The keyword arguments that ``fuse_boxes`` takes as they are."""

@@ -117,7 +117,8 @@ class RowPredictor:
         asked = asked_members(self._members, voters)
         names = tuple(member.name for member in asked)
         sources = box_sources(settings.weight_table(names) > 0, asked, self._fusion)
-        key = (names, tuple(sources.flatten().tolist()))
+        options = self._fusion.with_margin(settings.margin)
+        key = (names, tuple(sources.flatten().tolist()), options.margin)
         if key not in known:
-            known[key] = collect_evidence([answers[name] for name in names], sources, self._fusion, image_size)
+            known[key] = collect_evidence([answers[name] for name in names], sources, options, image_size)
         return known[key]

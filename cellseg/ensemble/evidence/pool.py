@@ -1,8 +1,9 @@
 """Evidence of a set of images for every set of box sources that a search may come to."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -40,8 +41,13 @@ class EvidencePool:
     Args:
         members: of the ensemble; combiners with all their inputs.
         options: how boxes are fused.
+        margins: other margins of the windows than that of the options, for settings that have one. Evidence for them is
+            collected for the boxes of ``voters`` only; where these are None, for those of all members together.
+        voters: sets of members that vote; evidence is collected for their boxes only. None: for every set that a search
+            may come to.
 
     Attributes:
+        margins: as above, without that of the options.
         required: members that must keep a weight above 0, because evidence without their boxes is not collected (only
             when there are many members).
 
@@ -49,23 +55,33 @@ class EvidencePool:
         InputError: nobody proposes boxes, or a combiner lacks an input or was trained with another one.
     """
 
-    def __init__(self, members: Sequence[Member], options: FusionOptions):
+    def __init__(
+        self,
+        members: Sequence[Member],
+        options: FusionOptions,
+        margins: Iterable[float] = (),
+        voters: Collection[Collection[str]] | None = None,
+    ):
         self.members = tuple(members)
         self.names = tuple(member.name for member in members)
         self.options = options
-        self._images: dict[Sources, list[ImageEvidence]] = {}
+        self.margins = tuple(margin for margin in dict.fromkeys(margins) if margin != options.margin)
+        self._images: dict[_Question, list[ImageEvidence]] = {}
         self._truths: list[CropMasks] = []
         self._types: list[str] = []
-        self._evaluators: dict[tuple[Sources, str], tuple[Evaluator, int]] = {}
+        self._evaluators: dict[tuple[_Question, str], tuple[Evaluator, int]] = {}
         asked_members(members, self.names)  # refuses combiners that do not fit
         self._proposing = tuple(member.name for member in members if member.proposes)
         everything = self.sources(self.names)
         self.required = frozenset(everything if len(self._proposing) > _MAX_FREE_MEMBERS else ())
-        for voters in self._voter_sets():
-            if sources := self.sources(voters):
-                self._images.setdefault(sources, [])
         if not everything:
             raise InputError(f"none of the members {', '.join(self.names)} proposes boxes; add a detector")
+        for chosen in self._voter_sets() if voters is None else voters:
+            if sources := self.sources(chosen):
+                self._images.setdefault(_Question(sources, options.margin), [])
+        for chosen in [self.names] if voters is None else voters:
+            for margin in self.margins:
+                self._images.setdefault(_Question(self.sources(chosen), margin), [])
 
     def _voter_sets(self) -> Iterator[tuple[str, ...]]:
         """Sets of voters that together come to every set of sources that is to be collected."""
@@ -85,7 +101,14 @@ class EvidencePool:
             return ()
         return tuple(name for name, row in zip(self.names, used, strict=True) if row.any())
 
-    def add(self, image: np.ndarray, truth: CropMasks, cell_type: str, cache: EvidenceCache | None = None) -> None:
+    def add(
+        self,
+        image: np.ndarray,
+        truth: CropMasks,
+        cell_type: str,
+        cache: EvidenceCache | None = None,
+        ask: Callable[[Member], Answers] | None = None,
+    ) -> None:
         """Ask all members about an image.
 
         Args:
@@ -93,12 +116,14 @@ class EvidencePool:
             truth: its true cells, bool.
             cell_type: its type, for ``score`` of one type.
             cache: where answers are kept.
+            ask: what a member says about the image, where others ask it too; None: it is asked anew.
         """
-        answers = [Answers(member, image, cache) for member in self.members]
-        for sources, images in self._images.items():
-            table = torch.tensor([[name in sources] for name in self.names])
+        answers = [Answers(member, image, cache) if ask is None else ask(member) for member in self.members]
+        for question, images in self._images.items():
+            table = torch.tensor([[name in question.sources] for name in self.names])
             table = table.expand(-1, len(self.members[0].class_names))
-            images.append(collect_evidence(answers, table, self.options, image.shape[:2]))
+            options = self.options.with_margin(question.margin)
+            images.append(collect_evidence(answers, table, options, image.shape[:2]))
         self._truths.append(truth)
         self._types.append(cell_type)
         self._evaluators.clear()
@@ -116,22 +141,23 @@ class EvidencePool:
         """The type of each image."""
         return list(self._types)
 
-    def evidence(self, voters: Iterable[str]) -> list[ImageEvidence]:
+    def evidence(self, voters: Iterable[str], margin: float | None = None) -> list[ImageEvidence]:
         """What is known of each image when these vote.
+
+        Args:
+            voters: their names.
+            margin: of the windows; None: that of the options.
 
         Raises:
             InputError: it was not collected.
         """
-        sources = self.sources(voters)
-        if sources not in self._images:
-            raise InputError("the evidence of boxes from these members was not collected")
-        return list(self._images[sources])
+        return list(self._images[self._collected({self._question(voters, margin)})])
 
     def subset(self, indices: Iterable[int]) -> "EvidencePool":
         """A pool of some of the images, in this order; nobody is asked again."""
         chosen = list(indices)
         part = copy(self)
-        part._images = {sources: [images[i] for i in chosen] for sources, images in self._images.items()}
+        part._images = {question: [images[i] for i in chosen] for question, images in self._images.items()}
         part._truths, part._types = [self._truths[i] for i in chosen], [self._types[i] for i in chosen]
         part._evaluators = {}
         return part
@@ -145,33 +171,34 @@ class EvidencePool:
         areas = torch.cat([truth.areas() for truth in self._truths])
         return int(areas.median()) if len(areas) else 0
 
-    def covers(self, settings: Settings) -> bool:
+    def covers(self, settings: Settings, margin: float | None = None) -> bool:
         """Whether the evidence for boxes of the members with a weight above 0 was collected, and they have any."""
-        return self._used_sources(settings) in self._images
+        return self._question(_voters(settings), margin) in self._images
 
     def score(self, settings: EnsembleSettings, cell_type: str | None = None) -> Tensor:
         """Competition mAP of each image, or of each of one type: float64 ``[I]``.
 
         Raises:
-            InputError: weights whose boxes were not collected.
+            InputError: weights or a margin for which evidence was not collected.
         """
-        sources = self._common_sources([settings.general, *settings.types.values()])
+        parts = [settings.general, *settings.types.values()]
+        question = self._collected({self._question(_voters(part), settings.margin) for part in parts})
         if cell_type is not None:
-            return self._evaluator(sources, cell_type).score(settings)
+            return self._evaluator(question, cell_type).score(settings)
         scores = torch.zeros(len(self), dtype=torch.float64)
         for name in sorted(set(self._types)):
-            scores[self._of_type(name)] = self._evaluator(sources, name).score(settings)
+            scores[self._of_type(name)] = self._evaluator(question, name).score(settings)
         return scores
 
     def _of_type(self, cell_type: str) -> list[int]:
         return [index for index, name in enumerate(self._types) if name == cell_type]
 
-    def _evaluator(self, sources: Sources, cell_type: str) -> Evaluator:
+    def _evaluator(self, question: "_Question", cell_type: str) -> Evaluator:
         """The evaluator of the images of a type; those that were used last are kept, as far as memory allows."""
-        key = (sources, cell_type)
+        key = (question, cell_type)
         if key not in self._evaluators:
             chosen = self._of_type(cell_type)
-            images = [self._images[sources][index] for index in chosen]
+            images = [self._images[question][index] for index in chosen]
             size = sum(len(part.values) for image in images for part in image.evidence)
             self._make_room(size)
             self._evaluators[key] = (Evaluator(images, [self._truths[index] for index in chosen]), size)
@@ -184,11 +211,26 @@ class EvidencePool:
             if total > _MAX_KEPT:
                 total -= self._evaluators.pop(key)[1]
 
-    def _common_sources(self, parts: Sequence[Settings]) -> Sources:
-        found = {self._used_sources(part) for part in parts}
-        if len(found) != 1 or (sources := found.pop()) not in self._images:
-            raise InputError("the evidence of boxes from these members was not collected")
-        return sources
+    def _question(self, voters: Iterable[str], margin: float | None) -> "_Question":
+        return _Question(self.sources(voters), self.options.margin if margin is None else margin)
 
-    def _used_sources(self, settings: Settings) -> Sources:
-        return self.sources(name for name, weight in settings.weights.items() if weight > 0)
+    def _collected(self, questions: set["_Question"]) -> "_Question":
+        """The one question that was asked.
+
+        Raises:
+            InputError: there are several, or it was not.
+        """
+        if len(questions) != 1 or (question := questions.pop()) not in self._images:
+            raise InputError("the evidence of boxes from these members was not collected")
+        return question
+
+
+class _Question(NamedTuple):
+    """What members were asked about: the fused boxes of some of them, in windows with a margin."""
+
+    sources: Sources
+    margin: float
+
+
+def _voters(settings: Settings) -> list[str]:
+    return [name for name, weight in settings.weights.items() if weight > 0]

@@ -1,12 +1,13 @@
 """Images with the settings to score them with, and what is common to everything that compares such scores."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from cellseg.ensemble.evidence.pool import EvidencePool
+from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.settings import EnsembleSettings
 from cellseg.metrics.bootstrap import mean_interval, paired_difference
 
@@ -21,16 +22,22 @@ class Case:
         pool: the images.
         settings: tuned on other images, or (without cross-validation) on the same.
         images: which images of the whole pool they are.
+        others: the same images with their boxes fused otherwise, or asked otherwise, by what is changed.
     """
 
     pool: EvidencePool
     settings: EnsembleSettings
     images: tuple[int, ...]
+    others: Mapping[str, EvidencePool] = field(default_factory=dict)
 
     def voters(self) -> list[str]:
         """Members with a weight above 0 for some type."""
         table = self.settings.weight_table() > 0
         return [name for name, row in zip(self.settings.members, table, strict=True) if row.any()]
+
+    def evidence(self) -> list[ImageEvidence]:
+        """What is known of each image with these settings."""
+        return self.pool.evidence(self.voters(), self.settings.margin)
 
 
 def change_all(settings: EnsembleSettings, **options: Any) -> EnsembleSettings:

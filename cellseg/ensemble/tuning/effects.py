@@ -18,7 +18,7 @@ from cellseg.ensemble.votes.suppression import mask_overlaps, suppress_masks
 from cellseg.errors import InputError
 from cellseg.metrics import competition_map
 
-MEMBER, STAGE, SCHEME = "member", "stage", "vote scheme"
+MEMBER, STAGE, FUSION, SCHEME = "member", "stage", "fusion", "vote scheme"
 
 # Score of each image of a case with something changed, float64 [I].
 Change = Callable[[Case], Tensor]
@@ -29,7 +29,7 @@ class Effect:
     """The ensemble against the same ensemble with one thing changed.
 
     Attributes:
-        kind: ``member``, ``stage`` or ``vote scheme``.
+        kind: ``member``, ``stage``, ``fusion`` (of boxes, their windows, what is asked) or ``vote scheme``.
         name: what was left out or exchanged.
         map: competition mAP with the change; None where it could not be measured.
         gain: mAP of the ensemble as tuned minus that: above 0, what was left out pays.
@@ -69,12 +69,13 @@ def measure_effects(cases: Sequence[Case], groups: Sequence[str]) -> list[Effect
         groups: the group of each image, in the order of the whole pool.
 
     Returns:
-        Members, stages, vote schemes.
+        Members, stages, ways to fuse boxes, vote schemes.
     """
     own, base = case_groups(cases, groups), base_scores(cases)
     found = []
-    for kind, changes in ((MEMBER, _members(cases)), (STAGE, _stages(cases)), (SCHEME, _schemes(cases))):
-        for name, change in changes.items():
+    kinds = {MEMBER: _members, STAGE: _stages, FUSION: _fusions, SCHEME: _schemes}
+    for kind, list_changes in kinds.items():
+        for name, change in list_changes(cases).items():
             try:
                 changed = _scores(cases, change)
             except InputError as error:
@@ -135,6 +136,21 @@ def _stages(cases: Sequence[Case]) -> dict[str, Change]:
     return {name: change for name, (there, change) in stages.items() if there} | claims
 
 
+def _fusions(cases: Sequence[Case]) -> dict[str, Change]:
+    def asked(name: str) -> Change:
+        return lambda case: case.others[name].score(case.settings)
+
+    def enlarged(margin: float) -> Change:
+        return lambda case: case.pool.score(replace(case.settings, margin=margin))
+
+    pool = cases[0].pool
+    return {name: asked(name) for name in cases[0].others} | {
+        f"margin as it is, not {margin:g}": enlarged(margin)
+        for margin in (*([pool.options.margin] if pool.margins else []), *pool.margins)
+        if any((case.settings.margin or case.pool.options.margin) != margin for case in cases)
+    }
+
+
 def _schemes(cases: Sequence[Case]) -> dict[str, Change]:
     def voted(name: str) -> Change:
         return lambda case: case.pool.score(replace(case.settings, vote=name))
@@ -154,7 +170,7 @@ def _score_without_rescoring(case: Case) -> Tensor:
     """
     settings = case.settings
     with torch.inference_mode():
-        made = [_candidates_and_box_scores(image, settings) for image in case.pool.evidence(case.voters())]
+        made = [_candidates_and_box_scores(image, settings) for image in case.evidence()]
         least = _thresholds_of_boxes(made, settings)
         masks = []
         for candidates, scores in made:

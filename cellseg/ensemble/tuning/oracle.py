@@ -10,7 +10,6 @@ from torch import Tensor
 from cellseg.ensemble.boxes.clusters import best_partner
 from cellseg.ensemble.boxes.options import FusionOptions
 from cellseg.ensemble.evidence.answers import Answers
-from cellseg.ensemble.evidence.cache import EvidenceCache
 from cellseg.ensemble.evidence.collect import ask_members
 from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.settings import EnsembleSettings
@@ -18,7 +17,6 @@ from cellseg.ensemble.tuning.cases import Case, Interval, base_scores, case_grou
 from cellseg.ensemble.votes.claims import claim_pixels
 from cellseg.ensemble.votes.resolve import Candidates, cast_votes, make_candidates, resolve, settle_pixels
 from cellseg.ensemble.votes.suppression import mask_overlaps, suppress_masks
-from cellseg.members import Member
 from cellseg.metrics import best_pairs, box_iou, competition_map, measure_overlap, shared_pixels
 from cellseg.structures import CropMasks
 from cellseg.structures.windows import pixel_positions
@@ -49,27 +47,24 @@ class Ceiling:
 
 
 def ask_about_truth(
-    members: Sequence[Member],
-    image: np.ndarray,
+    answers: Sequence[Answers],
+    image_size: tuple[int, int],
     truth: CropMasks,
     labels: Tensor,
     options: FusionOptions,
-    cache: EvidenceCache | None = None,
 ) -> ImageEvidence:
     """Ask all members about the boxes of the true cells, as if they were fused boxes of score 1.
 
     Args:
-        members: of the ensemble; combiners with all their inputs.
-        image: uint8 ``[H, W, 3]``, RGB.
+        answers: of the members; of combiners with all their inputs.
+        image_size: (height, width).
         truth: the true cells, bool.
         labels: int64 ``[N]``, their types.
         options: for the windows.
-        cache: where answers are kept.
     """
     there = truth.areas() > 0
     boxes = truth[there].boxes()
-    answers = [Answers(member, image, cache) for member in members]
-    return ask_members(answers, boxes, torch.ones(len(boxes)), labels[there], options, image.shape[:2])
+    return ask_members(answers, boxes, torch.ones(len(boxes)), labels[there], options, image_size)
 
 
 def measure_ceilings(
@@ -96,7 +91,7 @@ def measure_ceilings(
     for name in CEILINGS:
         reached: list[float] = []
         for case in cases:
-            images = case.pool.evidence(case.voters())
+            images = case.evidence()
             parts = zip(images, [true_boxes[index] for index in case.images], case.pool.truths, strict=True)
             with torch.inference_mode():
                 masks = [perfect[name](image, boxes, truth, case.settings) for image, boxes, truth in parts]

@@ -13,6 +13,7 @@ from cellseg.ensemble.tuning.journals import Journals
 from cellseg.ensemble.tuning.search import Outcome, Search, SearchOptions, is_combiner
 from cellseg.ensemble.votes.calibration import calibrate_members
 from cellseg.ensemble.votes.resolve import resolve
+from cellseg.errors import InputError
 from cellseg.metrics import competition_map
 from cellseg.structures import Instances
 
@@ -25,9 +26,19 @@ class TuningOptions(SearchOptions):
 
     Attributes:
         calibrate: whether confidences are calibrated first; it did not pay where that was measured (docs/results.md).
+        margins: of the windows, to be tried beside that of the fusion options.
     """
 
     calibrate: bool = False
+    margins: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for margin in self.margins:
+            if not 0 <= margin <= 1:
+                raise InputError(f"margin {margin}: expected 0 to 1")
+        if len(self.margins) > self.budget - 10:
+            raise InputError(f"{len(self.margins)} margins: too many for a budget of {self.budget} candidates")
 
 
 @dataclass(frozen=True)

@@ -6,45 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from cellseg.ensemble.settings import EnsembleSettings
-from cellseg.ensemble.tuning.cases import Case, Interval
+from cellseg.ensemble.tuning.cases import Interval
 from cellseg.ensemble.tuning.cross_validation import CrossValidation, UnseenRow
-from cellseg.ensemble.tuning.effects import MEMBER, SCHEME, STAGE, Effect
-from cellseg.ensemble.tuning.oracle import CEILINGS, Ceiling
+from cellseg.ensemble.tuning.effects import FUSION, MEMBER, SCHEME, STAGE
+from cellseg.ensemble.tuning.measure import Measured
+from cellseg.ensemble.tuning.oracle import CEILINGS
 from cellseg.ensemble.tuning.pool_tuning import PoolTuning
-from cellseg.ensemble.votes.resolve import resolve
+from cellseg.ensemble.tuning.reliability import Reliability
 from cellseg.io.files import atomic_path, write_json, write_text
-from cellseg.metrics.reliability import ReliabilityCurve, best_overlaps, reliability_curve, spearman
 from cellseg.visualization.plots import COLORS, plot_reliability
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """How far the certainty of the ensemble's cells (1 - uncertainty) says how well they fit.
-
-    Attributes:
-        curve: certainty against the IoU with the best true cell.
-        correlation: Spearman's rank correlation of the two; None where it is not defined.
-        cells: how many.
-    """
-
-    curve: ReliabilityCurve
-    correlation: float | None
-    cells: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is measured for a report beside the tuning, with settings that were tuned without the images where there is
-    a cross-validation, else with those that were tuned on them."""
-
-    effects: Sequence[Effect]
-    ceilings: Sequence[Ceiling]
-    reliability: Reliability
 
 
 @dataclass(frozen=True)
@@ -70,19 +44,6 @@ class TuningReport:
     def types(self) -> tuple[str, ...]:
         """Cell types that got settings of their own."""
         return tuple(self.tuning.settings.types)
-
-
-def measure_reliability(cases: Sequence[Case]) -> Reliability:
-    """Compare the certainty of the ensemble's cells with how well they fit."""
-    certain, fits = [], []
-    for case in cases:
-        for image, truth in zip(case.pool.evidence(case.voters()), case.pool.truths, strict=True):
-            with torch.inference_mode():
-                found = resolve(image, case.settings)
-            certain.append(1.0 - found.uncertainty)
-            fits.append(best_overlaps(found.masks, truth))
-    predicted, actual = torch.cat(certain), torch.cat(fits)
-    return Reliability(reliability_curve(predicted, actual), spearman(predicted, actual), len(predicted))
 
 
 def write_report(report: TuningReport, folder: str | Path) -> None:
@@ -196,7 +157,12 @@ def _effect_lines(report: TuningReport) -> list[str]:
         "in between it is open.",
         "",
     ]
-    titles = {MEMBER: "without the member", STAGE: "without the stage", SCHEME: "another vote"}
+    titles = {
+        MEMBER: "without the member",
+        STAGE: "without the stage",
+        FUSION: "other boxes or windows",
+        SCHEME: "another vote",
+    }
     for kind, title in titles.items():
         rows = [
             [

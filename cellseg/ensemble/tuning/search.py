@@ -120,8 +120,8 @@ class Search:
         base: settings to start from; only its general ones are.
         tuner: name of the tuner; None: the default.
         budget: candidates that the search of the ensemble may score, 10 or more; half of it goes to the cell types that
-            have enough images. The search of a member alone and that of equal weights, with fewer numbers to find, get
-            half as many.
+            have enough images, and one to each margin of the pool, which are tried last. The search of a member alone
+            and that of equal weights, with fewer numbers to find, get half as many.
         seed: of all random numbers.
         progress: called with the number of newly scored candidates.
         shrinkage: see above, 0 or more; 0: none.
@@ -184,17 +184,29 @@ class Search:
             variants[VOTE] = self._tune(VOTE, self._core, self._starts(known, self._core), self._options.budget)
             known.insert(0, variants[VOTE].settings.general)
         names = self._pool.names
-        tuned = self._tune(ENSEMBLE, names, self._starts(known, names), self._options.budget)
+        margins = len(self._pool.margins)
+        tuned = self._tune(ENSEMBLE, names, self._starts(known, names), self._options.budget - margins)
         # The types of another may make it better than anything that the search of the ensemble saw.
         for other in (*variants.values(), *alone.values()):
             if self._worth(other, names) > self._worth(tuned, names):
                 tuned = replace(tuned, settings=other.settings, after=other.after)
+        tuned = self._choose_margin(tuned)
         settings = replace(
             tuned.settings,
             alone={name: single.settings for name, single in alone.items()},
             variants={name: variant.settings for name, variant in variants.items()},
         )
         return Outcome(replace(tuned, settings=settings), alone, variants)
+
+    def _choose_margin(self, tuned: Tuned) -> Tuned:
+        """The same settings with the margin that is best for them; of equals the one that it was tuned with."""
+        for margin in self._pool.margins:
+            settings = replace(tuned.settings, margin=margin)
+            self._progress(1)
+            parts = [settings.general, *settings.types.values()]
+            if all(self._pool.covers(part, margin) for part in parts) and (score := self._mean(settings)) > tuned.after:
+                tuned = replace(tuned, settings=settings, after=score)
+        return replace(tuned, evaluations=tuned.evaluations + len(self._pool.margins))
 
     def _worth(self, tuned: Tuned, voters: Sequence[str]) -> float:
         return tuned.after - self._penalty(tuned.settings.general, voters)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from cellseg.datasets.folder import DataFolder
@@ -12,28 +11,20 @@ from cellseg.datasets.records import ImageRecord
 from cellseg.ensemble.config import EnsembleConfig
 from cellseg.ensemble.evidence.cache import EvidenceCache
 from cellseg.ensemble.evidence.pool import EvidencePool
-from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.pipeline import check_members
 from cellseg.ensemble.provenance import describe_members, versions
 from cellseg.ensemble.tuners import DEFAULT_TUNER
 from cellseg.ensemble.tuning.cases import Case
 from cellseg.ensemble.tuning.cross_validation import BEST_MEMBER, cross_validate, divide_groups
-from cellseg.ensemble.tuning.effects import measure_effects
+from cellseg.ensemble.tuning.images import fill_pool
 from cellseg.ensemble.tuning.journals import Journals
-from cellseg.ensemble.tuning.oracle import ask_about_truth, measure_ceilings
+from cellseg.ensemble.tuning.measure import measure_cases
 from cellseg.ensemble.tuning.pool_tuning import MATCHING, TuningOptions, make_search, tune_pool
-from cellseg.ensemble.tuning.report import (
-    Measured,
-    TuningReport,
-    cross_validation_json,
-    measure_reliability,
-    write_report,
-)
+from cellseg.ensemble.tuning.report import TuningReport, cross_validation_json, write_report
 from cellseg.ensemble.tuning.search import ENSEMBLE, UNIFORM, VOTE
 from cellseg.ensemble.weights_file import save_weights
 from cellseg.errors import InputError
 from cellseg.io.files import file_hash
-from cellseg.io.images import read_image, to_rgb
 from cellseg.members import Member
 
 # Names of rows in reports, which no member may have.
@@ -81,8 +72,8 @@ def tune_ensemble(
     base = config.parse_settings(folder.class_names)
     provenance = _provenance(config, folder, split, records, built, options)
     journals = Journals.open(f"{out}.journal", _journal_key(provenance, base.to_dict(), folder, records), resume)
-    pool, true_boxes = _ask(built, config, folder, records, EvidenceCache(cache) if cache else None, report is not None)
-    found = None
+    kept = EvidenceCache(cache) if cache else None
+    pool, found = fill_pool(EvidencePool(built, config.fusion, options.margins), folder, records, kept), None
     with tqdm(desc="tune", unit="candidate", disable=None) as bar:
         bar.total = make_search(pool, base, options).total() * (1 + cross_validate_parts)
         tuning = tune_pool(pool, base, options, bar.update, journals.within("all"))
@@ -92,9 +83,7 @@ def tune_ensemble(
     measured = None
     if report is not None:
         cases = found.cases if found else [Case(pool, tuning.settings, tuple(range(len(pool))))]
-        measured = Measured(
-            measure_effects(cases, groups), measure_ceilings(cases, groups, true_boxes), measure_reliability(cases)
-        )
+        measured = measure_cases(cases, groups, built, folder, records, kept)
     result = TuningReport(tuning, split, len(pool), len(set(groups)), found, measured)
     if report is not None:
         write_report(result, report)
@@ -157,6 +146,7 @@ def _provenance(
             "seed": options.seed,
             "shrinkage": options.shrinkage,
             "calibrate": options.calibrate,
+            "margins": list(options.margins),
         },
     }
 
@@ -167,27 +157,3 @@ def _journal_key(
     """All that the score of a candidate depends on."""
     images = {record.key: file_hash(folder.image_path(record.file_name)) for record in records}
     return {"provenance": provenance, "settings": settings, "images": images}
-
-
-def _ask(
-    members: Sequence[Member],
-    config: EnsembleConfig,
-    folder: DataFolder,
-    records: Sequence[ImageRecord],
-    cache: EvidenceCache | None,
-    about_truth: bool,
-) -> tuple[EvidencePool, list[ImageEvidence]]:
-    """Ask all members about all images, and (if wanted) about the boxes of the true cells."""
-    pool, true_boxes = EvidencePool(members, config.fusion), []
-    for record in tqdm(records, desc="ask members", unit="image", disable=None):
-        image = to_rgb(read_image(folder.image_path(record.file_name)))
-        if image.shape[:2] != (record.height, record.width):
-            raise InputError(
-                f"{folder.image_path(record.file_name)}: {image.shape[1]} x {image.shape[0]} pixels, its annotations "
-                f"are for {record.width} x {record.height}; run tools/prepare_data.py again"
-            )
-        with torch.inference_mode():
-            pool.add(image, record.masks, record.cell_type, cache)
-            if about_truth:
-                true_boxes.append(ask_about_truth(members, image, record.masks, record.labels, config.fusion, cache))
-    return pool, true_boxes

@@ -7,11 +7,9 @@ from statistics import mean, stdev
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from cellseg.datasets.folder import DataFolder
-from cellseg.datasets.records import ImageRecord
 from cellseg.ensemble.config import EnsembleConfig
 from cellseg.ensemble.evidence.cache import EvidenceCache
 from cellseg.ensemble.evidence.pool import EvidencePool
@@ -19,11 +17,10 @@ from cellseg.ensemble.pipeline import check_members
 from cellseg.ensemble.provenance import describe_members, versions
 from cellseg.ensemble.settings import EnsembleSettings
 from cellseg.ensemble.tuners import DEFAULT_TUNER, TUNERS
+from cellseg.ensemble.tuning.images import fill_pool
 from cellseg.ensemble.tuning.search import Search
 from cellseg.errors import InputError
 from cellseg.io.files import file_hash
-from cellseg.io.images import read_image, to_rgb
-from cellseg.members import Member
 
 Record = TypeVar("Record")
 
@@ -162,7 +159,7 @@ def study_tuners(
         raise InputError(f"{config.data_root}: has other cell types than the members were trained on")
     store = EvidenceCache(cache) if cache else None
     pools = {
-        name: _ask(built, config, folder, pick_images(records, options.images), store)
+        name: fill_pool(EvidencePool(built, config.fusion), folder, pick_images(records, options.images), store)
         for name, records in splits.items()
     }
     tuned, unseen = pools[options.split], pools[options.unseen]
@@ -219,18 +216,3 @@ def pick_images(records: Sequence[Record], count: int) -> list[Record]:
     if not 0 < count < len(records):
         return list(records)
     return [records[int(index)] for index in np.linspace(0, len(records) - 1, count).round()]
-
-
-def _ask(
-    members: Sequence[Member],
-    config: EnsembleConfig,
-    folder: DataFolder,
-    records: Sequence[ImageRecord],
-    cache: EvidenceCache | None,
-) -> EvidencePool:
-    pool = EvidencePool(members, config.fusion)
-    for record in tqdm(records, desc="ask members", unit="image", disable=None):
-        image = to_rgb(read_image(folder.image_path(record.file_name)))
-        with torch.inference_mode():
-            pool.add(image, record.masks, record.cell_type, cache)
-    return pool

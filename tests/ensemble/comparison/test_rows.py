@@ -25,7 +25,8 @@ def settings(members):
     weights = dict(sharp=1.0, shifted=1.0, dim=0.0, fused=0.0)
     plain = replace(base, general=replace(base.general, weights=weights))
     alone = replace(base, general=replace(base.general, weights=dict.fromkeys(weights, 0.0) | {"fused": 1.0}))
-    return replace(base, variants={"plain": plain, "fused alone": alone}, matching=MatchOptions())
+    wide = replace(base, margin=0.4)
+    return replace(base, variants={"plain": plain, "fused alone": alone, "wide": wide}, matching=MatchOptions())
 
 
 def test_only_members_with_boxes_work_alone(members, settings):
@@ -35,6 +36,7 @@ def test_only_members_with_boxes_work_alone(members, settings):
         ("shifted", "member"),
         ("plain", "variant"),
         ("fused alone", "variant"),
+        ("wide", "variant"),
         ("matching", "matching"),
         ("ensemble", "ensemble"),
     ]

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cellseg.ensemble import FusionOptions, ImageEvidence, resolve, uniform_settings
+from cellseg.ensemble.evidence.answers import Answers
 from cellseg.ensemble.evidence.pool import EvidencePool
 from cellseg.ensemble.tuning.cases import Case
 from cellseg.ensemble.tuning.oracle import (
@@ -121,7 +122,9 @@ def test_members_answer_for_the_boxes_of_the_true_cells(blobs, members):
     image, truth = blobs.blob_image(3)
     empty = CropMasks.from_dense(torch.zeros((1, 96, 128), dtype=torch.bool))
     labels = torch.arange(len(truth) + 1) % 2
-    found = ask_about_truth(members, image, CropMasks.cat([empty, truth]), labels, FusionOptions(margin=0.2))
+    answers = [Answers(member, image) for member in members]
+    cells = CropMasks.cat([empty, truth])
+    found = ask_about_truth(answers, image.shape[:2], cells, labels, FusionOptions(margin=0.2))
     assert torch.equal(found.boxes, truth.boxes()) and found.labels.tolist() == labels[1:].tolist()
     assert found.scores.tolist() == [1.0] * len(truth) and found.members == ("sharp", "shifted", "dim")
     for index, member in enumerate(members):
@@ -138,7 +141,13 @@ def test_ceilings_lie_above_the_ensemble(blobs, members):
     for image, truth in images:
         pool.add(image, truth, "round")
     true_boxes = [
-        ask_about_truth(members, image, truth, torch.zeros(len(truth), dtype=torch.int64), FusionOptions())
+        ask_about_truth(
+            [Answers(member, image) for member in members],
+            image.shape[:2],
+            truth,
+            torch.zeros(len(truth), dtype=torch.int64),
+            FusionOptions(),
+        )
         for image, truth in images
     ]
     settings = uniform_settings(("sharp", "shifted", "dim"), ("round", "long"), score_threshold=0.5)

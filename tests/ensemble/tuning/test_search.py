@@ -143,6 +143,32 @@ def test_with_its_penalty_the_ensemble_is_never_worse_than_its_candidates(pool, 
     assert outcome.scores()["ensemble"]["after"] == round(float(pool.score(outcome.ensemble.settings).mean()), 6)
 
 
+def test_the_margin_is_the_best_of_those_that_were_asked_for(blobs, members):
+    margins = (0.0, 0.3, 0.6)
+    pool = EvidencePool(members, FusionOptions(margin=0.1), margins)
+    for seed in range(4):
+        pool.add(*blobs.blob_image(seed), cell_type="round")
+    spent = []
+    search = Search(pool, BASE, tuner="random", budget=20, seed=2, progress=spent.append)
+    tuned = search.run().ensemble
+    scores = {}
+    for margin in (None, *margins):
+        settings = replace(tuned.settings, margin=margin)
+        scores[margin] = float(pool.score(settings).mean())
+        # The pool sees what the ensemble makes of the settings.
+        image, truth = blobs.blob_image(1)
+        found = Ensemble(members, settings, FusionOptions(margin=0.1)).predict(image)
+        assert competition_map([found.masks], [truth]).map == pytest.approx(float(pool.score(settings)[1]))
+    assert len(set(scores.values())) > 1
+    assert tuned.after == max(scores.values()) == scores[tuned.settings.margin]
+    assert tuned.evaluations <= 20 and sum(spent) <= search.total()
+    # Members alone and variants keep the margin of the fusion.
+    assert all(part.margin is None for part in (*tuned.settings.alone.values(), *tuned.settings.variants.values()))
+    fewer = tuned.settings.only(["sharp", "dim"])
+    with pytest.raises(InputError, match="was not collected"):
+        pool.score(replace(fewer, margin=0.3))
+
+
 def test_distance_from_equal_weights():
     def settings(**weights):
         return Settings(weights)
