@@ -12,7 +12,7 @@ from cellseg.training.config import read_config
 
 _KEYS = ("data_root", "folds", "seeds", "trainings", "ensembles")
 _TRAINING_KEYS = ("config", "options", "combines")
-_ENSEMBLE_KEYS = ("config", "members", "options", "budget", "cross_validate", "report")
+_ENSEMBLE_KEYS = ("config", "members", "options", "budget", "cross_validate", "report", "margins")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Ensemble:
         budget: candidates to score; 0: it is neither tuned nor compared, only there for a feature fusion of it.
         cross_validate: parts for the cross-validation of the tuning; 0: none.
         report: whether tuning writes its report.
+        margins: of the windows, tried beside that of the config.
     """
 
     config: str
@@ -49,6 +50,7 @@ class Ensemble:
     budget: int
     cross_validate: int
     report: bool
+    margins: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,8 @@ class _Run:
         options += _pairs(ensemble.options)
         tune = ("tune_ensemble.py", ensemble.config, "--out", weights, "--budget", str(ensemble.budget))
         tune += ("--seed", str(self._seed), *cache)
+        if ensemble.margins:
+            tune += ("--margins", *(f"{margin:g}" for margin in ensemble.margins))
         if ensemble.cross_validate:
             tune += ("--cross-validate", str(ensemble.cross_validate))
         if ensemble.report:
@@ -270,6 +274,7 @@ def _ensemble(spec: Any, place: str) -> Ensemble:
         _count(spec, "budget", 200, place),
         _count(spec, "cross_validate", 0, place),
         bool(spec.get("report", False)),
+        _margins(spec.get("margins", ()), f"{place}.margins"),
     )
 
 
@@ -292,6 +297,12 @@ def _count(spec: Mapping[str, Any], key: str, default: int, place: str) -> int:
     if type(value) is not int or value < 0:
         raise InputError(f"{place}.{key}: expected a whole number, found {value!r}")
     return value
+
+
+def _margins(value: Any, place: str) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple) or not all(type(part) in (int, float) and 0 <= part <= 1 for part in value):
+        raise InputError(f"{place}: expected numbers from 0 to 1, found {value!r}")
+    return tuple(float(part) for part in value)
 
 
 def _numbers(value: Any, place: str) -> tuple[int, ...]:

@@ -41,6 +41,13 @@ ensembles = dict(
     ),
     evidence_only=dict(config="configs/ensemble/fused_small.py", members=[*four, "evidence_fusion"], options=one_type),
     fused=dict(config="configs/ensemble/fused_small.py", members=[*four, "feature_fusion"], options=one_type),
-    four=dict(config="configs/ensemble/four_small.py", members=four, options=one_type, cross_validate=3, report=True),
+    four=dict(
+        config="configs/ensemble/four_small.py",
+        members=four,
+        options=one_type,
+        cross_validate=3,
+        report=True,
+        margins=[0.05, 0.3],
+    ),
 )
 del region, one_type, four

@@ -22,7 +22,7 @@ trainings = dict(
 ensembles = dict(
     vote=dict(
         config="configs/ensemble/small.py", members=["cells", "map"], options={"fusion.one_type": True}, budget=7,
-        cross_validate=2, report=True,
+        cross_validate=2, report=True, margins=[0, 0.3],
     ),
     other=dict(config="configs/ensemble/small.py", members=["cells", "mixed"]),
 )
@@ -67,7 +67,7 @@ def test_steps_of_a_recipe(recipe):
     weights, cache = "out/fold1_seed3/vote/weights.json", ("--cache", "out/fold1_seed3/evidence")
     assert tune.command == (
         *("tune_ensemble.py", "configs/ensemble/small.py", "--out", weights, "--budget", "7", "--seed", "3", *cache),
-        *("--cross-validate", "2", "--report", "out/fold1_seed3/vote/tuning", *at),
+        *("--margins", "0", "0.3", "--cross-validate", "2", "--report", "out/fold1_seed3/vote/tuning", *at),
     )
     assert compare.command == (
         *("compare.py", "configs/ensemble/small.py", "--weights", weights),
@@ -144,6 +144,7 @@ def test_recipes_of_the_project_are_complete(path):
         ("configs/upernet/upernet_small.py", "configs/none.py", "trainings.map.config: 'configs/none.py': no such"),
         ('combines="vote"', 'combines="votes"', "trainings.mixed.combines: 'votes' is none of the ensembles"),
         ('"cells", "map"]', '"cells", "maps"]', "ensembles.vote.members: 'maps' is none of the trainings"),
+        ("0.3]", "30]", "ensembles.vote.margins: expected numbers from 0 to 1, found [0, 30]"),
         ("budget=7", "budget=-7", "ensembles.vote.budget: expected a whole number, found -7"),
         ("budget=7", "budgets=7", "ensembles.vote: unknown key 'budgets'"),
         ('{"fusion.one_type": True}', "[1]", "ensembles.vote.options: expected a dict"),

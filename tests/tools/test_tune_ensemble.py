@@ -87,8 +87,15 @@ def test_without_calibration_and_shrinkage(tune, read):
     assert content["provenance"]["search"]["calibrate"] is False and content["provenance"]["search"]["shrinkage"] == 0
 
 
+def test_margins_that_cannot_be(tune):
+    for value, message in (("-0.1", "margin -0.1: expected 0 to 1"), ("nan", "margin nan: expected 0 to 1")):
+        code, _, err = tune("--out", "weights.json", "--margins", value)
+        assert code == 2 and message in err and "Traceback" not in err
+
+
 def test_a_report_on_unseen_images(blob_project, tune, read):
     arguments = ["--budget", "12", "--split", "all", "--cross-validate", "3", "--report", "report", "--seed", "2"]
+    arguments += ["--margins", "0.4"]
     code, out, err = tune("--out", "weights.json", *arguments)
     assert code == 0, err
     assert "on images that the tuning did not see (3 parts):" in out and "report: report" in out
@@ -104,6 +111,8 @@ def test_a_report_on_unseen_images(blob_project, tune, read):
     assert rows["ensemble"]["map"] == pytest.approx(np.mean(rows["ensemble"]["per_image"]))
     assert content["provenance"]["cross_validation"]["rows"]["sharp"]["difference"] == rows["sharp"]["difference"]
     assert {effect["kind"] for effect in report["effects"]} == {"member", "stage", "fusion", "vote scheme"}
+    margins = [effect for effect in report["effects"] if effect["name"].startswith("margin as it is, not ")]
+    assert margins and content["provenance"]["search"]["margins"] == [0.4]
     assert [row["name"] for row in report["ceilings"]] == [
         "true boxes",
         "true masks",
