@@ -28,6 +28,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tuners", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--budget", type=int, default=200, help="evaluations of each tuner (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the tuners and baselines (default: %(default)s)")
+    parser.add_argument(
+        "--shrinkage",
+        type=float,
+        metavar="S",
+        help="how strongly weights are drawn to equal ones when samples are few; 0: not at all (default: as measured)",
+    )
     parser.add_argument("--split", default="val", help="samples to tune on (default: %(default)s)")
     parser.add_argument("--unseen", default="test", help="samples to score (default: %(default)s)")
     parser.add_argument(
@@ -54,10 +60,11 @@ def run(options: argparse.Namespace) -> int:
     from cellseg.multimodal.late_fusion.inputs import read_models
     from cellseg.multimodal.late_fusion.probabilities import save_probabilities
     from cellseg.multimodal.late_fusion.study import study_fusion
-    from cellseg.multimodal.late_fusion.tuning import TuningOptions
+    from cellseg.multimodal.late_fusion.tuning import SHRINKAGE, TuningOptions
     from cellseg.multimodal.late_fusion.weights_file import save_fusion_weights
 
-    search = TuningOptions(options.by, options.mean, options.per_class, options.budget, options.seed)
+    shrinkage = SHRINKAGE if options.shrinkage is None else options.shrinkage
+    search = TuningOptions(options.by, options.mean, options.per_class, options.budget, options.seed, shrinkage)
     _check_names(options)
     common = dict(
         splits=(options.split, options.unseen),

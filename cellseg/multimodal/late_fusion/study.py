@@ -86,7 +86,8 @@ class Study:
         return (
             f"{self.samples[0]} samples of {self.splits[0]!r} to tune on, {self.samples[1]} of {self.splits[1]!r} in "
             f"{self.groups} groups held out; tuned for {self.options.by}, {self.options.mean} mean, "
-            f"{self.options.budget} evaluations of each tuner. * is kept. log_loss: smaller is better. Differences "
+            f"{self.options.budget} evaluations of each tuner, shrinkage {self.options.shrinkage:g}. * is kept. "
+            "log_loss: smaller is better. Differences "
             f"from equal weights with 95% intervals (paired bootstrap over groups).\n\n{text}\n\nWeights:\n{weights}"
         )
 

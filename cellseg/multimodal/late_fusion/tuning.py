@@ -1,5 +1,6 @@
 """The search for weights of late fusion: the ensemble's tuners, all with the same number of evaluations."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,11 @@ from cellseg.multimodal.late_fusion.probabilities import UNKNOWN, ProbabilityTab
 from cellseg.multimodal.late_fusion.scores import SCORES
 
 UNIFORM = "uniform"
+
+# How strongly weights are drawn towards equal ones; see ``tune_weights``. Measured on halves of the validation samples
+# of three emoji classifiers: tuned for accuracy on 59 samples, weights lose 0.031 accuracy on the other half with
+# nothing that draws, 0.020 with 3, 0.011 with 10; the log loss, tuned for itself, gains 0.04 with each of these.
+SHRINKAGE = 10.0
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class TuningOptions:
         per_class: whether every class has weights of its own.
         budget: evaluations of each tuner.
         seed: of the tuners.
+        shrinkage: how strongly weights are drawn towards equal ones when samples are few, 0 or more.
 
     Raises:
         InputError: an option that cannot be used.
@@ -54,12 +61,15 @@ class TuningOptions:
     per_class: bool = False
     budget: int = 200
     seed: int = 0
+    shrinkage: float = SHRINKAGE
 
     def __post_init__(self) -> None:
         if self.by not in SCORES:
             raise InputError(f"--by {self.by}: expected one of {', '.join(SCORES)}")
         if self.mean not in MEANS:
             raise InputError(f"--mean {self.mean}: expected one of {', '.join(MEANS)}")
+        if not (math.isfinite(self.shrinkage) and self.shrinkage >= 0):
+            raise InputError(f"--shrinkage {self.shrinkage}: expected a number of 0 or more")
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class Tuned:
     Attributes:
         tuner: its name.
         weights: the best.
-        cost: of these on the samples that were tuned on; smaller is better.
+        cost: of these on the samples that were tuned on, with what draws them towards equal ones; smaller is better.
         evaluations: that it took.
     """
 
@@ -127,7 +137,12 @@ def align(tables: Sequence[ProbabilityTable], split: str) -> Samples:
 def tune_weights(samples: Samples, tuner: str, options: TuningOptions) -> Tuned:
     """Search weights with one tuner; equal weights and every model alone are always among the candidates.
 
-    The tuner ``uniform`` is no search: it gives equal weights.
+    The tuner ``uniform`` is no search: it gives equal weights. What is minimised for M models on N samples is::
+
+        cost(w) + shrinkage / N * sum_m (w[m] - 1 / M)^2
+
+    with the mean over classes where each has weights of its own: a few samples have to speak clearly for unequal
+    weights, many decide alone.
 
     Args:
         samples: to tune on.
@@ -149,7 +164,10 @@ def tune_weights(samples: Samples, tuner: str, options: TuningOptions) -> Tuned:
     score = SCORES[options.by]
 
     def cost(point: np.ndarray) -> float:
-        return score.cost(combine(samples.probabilities, point.reshape(shape), options.mean), samples.labels)
+        weights = on_simplex(point.reshape(shape))
+        distance = np.square(weights - 1 / models).sum(axis=0).mean()
+        plain = score.cost(combine(samples.probabilities, weights, options.mean), samples.labels)
+        return plain + options.shrinkage / len(samples.labels) * distance
 
     size = int(np.prod(shape))
     alone = [np.broadcast_to(row.reshape(-1, *[1] * (len(shape) - 1)), shape).ravel() for row in np.eye(models)]

@@ -24,17 +24,21 @@ def test_scores_are_those_of_the_metrics(table):
     assert SCORES["accuracy"].cost(said, labels) == pytest.approx(1 - accuracy(said.argmax(1), labels))
 
 
+@pytest.mark.parametrize("shrinkage", [0.0, 5.0])
 @pytest.mark.parametrize("tuner", TUNERS)
 @pytest.mark.parametrize("by", list(SCORES))
-def test_no_search_is_worse_than_equal_weights_or_a_model_alone(table, tuner, by):
+def test_no_search_is_worse_than_equal_weights_or_a_model_alone(table, tuner, by, shrinkage):
     samples = align([table("one", 2.0, seed=1), table("two", 0.5, seed=2), table("noise", 0.0, seed=3)], "val")
-    found = tune_weights(samples, tuner, TuningOptions(by=by, budget=40))
-    costs = [SCORES[by].cost(each, samples.labels) for each in samples.probabilities]
+    found = tune_weights(samples, tuner, TuningOptions(by=by, budget=40, shrinkage=shrinkage))
+    # A model alone is (2/3)^2 + (1/3)^2 + (1/3)^2 away from equal weights.
+    drawn = shrinkage / len(samples.labels)
+    costs = [SCORES[by].cost(each, samples.labels) + drawn * 2 / 3 for each in samples.probabilities]
     equal = SCORES[by].cost(samples.probabilities.mean(axis=0), samples.labels)
     assert found.cost <= (equal if tuner == "uniform" else min(equal, *costs)) + 1e-12
     assert found.weights.values.sum() == pytest.approx(1) and (found.weights.values >= 0).all()
     again = combine(samples.probabilities, found.weights.values)
-    assert found.cost == pytest.approx(SCORES[by].cost(again, samples.labels))
+    distance = sum((weight - 1 / 3) ** 2 for weight in found.weights.values)
+    assert found.cost == pytest.approx(SCORES[by].cost(again, samples.labels) + drawn * distance)
     assert found.evaluations == (1 if tuner == "uniform" else 40)
 
 
@@ -42,6 +46,17 @@ def test_noise_gets_little_weight(table):
     samples = align([table("one", 2.0, 300, 1), table("two", 2.0, 300, 2), table("noise", 0.0, 300, 3)], "val")
     weights = tune_weights(samples, "differential_evolution", TuningOptions("log_loss", budget=200)).weights.values
     assert weights[2] < 0.15 and min(weights[:2]) > 0.3
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_few_samples_leave_weights_nearer_to_equal_ones(table, per_class):
+    def distance(shrinkage):
+        samples = align([table("one", 2.0, 60, 1), table("two", 1.0, 60, 2), table("noise", 0.0, 60, 3)], "val")
+        options = TuningOptions("log_loss", per_class=per_class, budget=200, shrinkage=shrinkage)
+        return np.square(tune_weights(samples, "differential_evolution", options).weights.values - 1 / 3).sum()
+
+    far, near, equal = (distance(shrinkage) for shrinkage in (0.0, 10.0, 1e6))
+    assert far > near > equal and equal == pytest.approx(0, abs=1e-6)
 
 
 def test_weights_by_class_use_what_each_model_knows(table):
@@ -71,6 +86,7 @@ def test_weights_by_class_use_what_each_model_knows(table):
             "--budget 2: equal weights and each of 2 models alone are always tried; give 3 or more",
         ),
         (dict(by="auc"), "random", "--by auc: expected one of accuracy, macro_f1, log_loss"),
+        (dict(shrinkage=-1.0), "random", "--shrinkage -1.0: expected a number of 0 or more"),
         (dict(mean="median"), "random", "--mean median: expected one of arithmetic, geometric"),
     ],
 )
