@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from cellseg.ensemble import Ensemble, FusionOptions, uniform_settings
 from cellseg.ensemble.combination import COMBINATIONS
@@ -31,6 +32,12 @@ def settings_for(members, **options):
 
 def same(a, b) -> bool:
     return a.to_dict() == b.to_dict()
+
+
+def nearly_same(a, b) -> bool:
+    """The same masks and labels; scores but for rounding, as sums in another order have it."""
+    near = len(a) == len(b) and torch.allclose(a.scores, b.scores, rtol=0, atol=1e-6)
+    return near and torch.equal(a.labels, b.labels) and torch.equal(a.masks.to_dense(), b.masks.to_dense())
 
 
 def test_matching_is_of_what_each_member_finds_alone(detectors, image):
@@ -140,3 +147,30 @@ def test_an_image_without_cells(detectors):
     dark = np.zeros((50, 60, 3), np.uint8)
     matched = Ensemble(detectors, combine="match").predict(dark)
     assert len(matched) == 0 and matched.image_size == (50, 60)
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+@pytest.mark.parametrize("combine", ["vote", "match"])
+def test_an_ensemble_of_copies_is_like_one_of_them(blobs, image, combine, copies):
+    def ensemble(count):
+        return Ensemble([blobs.BlobMember(f"m{k}", missed=0.2, seed=3) for k in range(count)], combine=combine)
+
+    one, several = ensemble(1).predict(image), ensemble(copies).predict(image)
+    assert len(one) > 4 and nearly_same(several, one)
+
+
+@pytest.mark.parametrize("combine", ["vote", "match"])
+def test_the_order_of_members_does_not_matter(detectors, image, combine):
+    settings = settings_for(detectors)
+    found = Ensemble(detectors, settings, combine=combine).predict(image)
+    assert nearly_same(Ensemble(detectors[::-1], settings, combine=combine).predict(image), found)
+
+
+def test_a_member_of_weight_zero_is_as_if_it_were_not_there(members, detectors, image):
+    settings = uniform_settings([member.name for member in detectors], detectors[0].class_names)
+    weights = dict.fromkeys(settings.members, 1.0) | {detectors[0].name: 0.0}
+    silent = replace(settings, general=replace(settings.general, weights=weights))
+    without = uniform_settings([member.name for member in detectors[1:]], detectors[0].class_names)
+    expected = Ensemble(detectors[1:], without).predict(image)
+    assert same(Ensemble(detectors, silent).predict(image), expected)
+    assert not same(Ensemble(detectors, settings).predict(image), expected)
