@@ -5,7 +5,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellseg.structures.windows import count_by_crop, repeat_each, sum_by_crop, true_positions, window_offsets
+from cellseg.structures.windows import (
+    count_by_crop,
+    count_true,
+    repeat_each,
+    sum_by_crop,
+    true_positions,
+    window_offsets,
+)
 
 LENGTHS = st.lists(st.integers(0, 5), max_size=6)
 
@@ -42,5 +49,6 @@ def test_repeating_each(lengths):
 
 @given(st.lists(st.booleans(), max_size=20))
 def test_true_positions(values):
+    assert count_true(torch.tensor(values, dtype=torch.bool)) == sum(values)
     found = true_positions(torch.tensor(values, dtype=torch.bool))
     assert found.dtype == torch.int64 and found.tolist() == [place for place, value in enumerate(values) if value]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cellseg.errors import InputError
 from cellseg.structures import CropMasks
-from cellseg.structures.windows import pixel_positions, repeat_each, true_positions
+from cellseg.structures.windows import count_true, pixel_positions, repeat_each, true_positions
 
 POLICIES = ("probability", "probability_score", "score", "small_first")
 
@@ -62,7 +62,7 @@ def _winners(key: Tensor, wanted: CropMasks) -> Tensor:
     key = torch.where(wanted.values, key, lowest)
     best = key.new_full((size,), lowest).scatter_reduce_(0, pixel, key, "amax")
     top = (key == best.index_select(0, pixel)).logical_and_(wanted.values)
-    if top.sum() == (best > lowest).sum():
+    if count_true(top) == count_true(best > lowest):
         return top
     # Some share the largest key. Pixels are stored instance by instance, so the first place is the first instance.
     place = true_positions(top)

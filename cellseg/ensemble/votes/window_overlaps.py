@@ -14,6 +14,8 @@ from cellseg.structures.windows import (
     expand_ranges,
     intersect_windows,
     pixel_positions,
+    repeat_each,
+    true_positions,
     window_offsets,
     window_rows,
 )
@@ -78,7 +80,7 @@ class TruthPixels:
             table.scatter_(0, place, owner)
             self._layers.append(table.index_select(0, pixel))
             # Of cells that overlap only one is in the table; the others come in the next round.
-            waiting = (table.gather(0, place) != owner).nonzero()[:, 0]
+            waiting = true_positions(table.gather(0, place) != owner)
             owner, place = owner[waiting], place[waiting]
 
     def shared(self, masks: CropMasks, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,11 +95,11 @@ class TruthPixels:
             mask, then cell.
         """
         pixel = _positions(masks.windows, self._windows, self._offsets, places)[masks.values]
-        mask = torch.arange(len(masks)).repeat_interleave(masks.areas(), output_size=len(pixel))
+        mask = repeat_each(torch.arange(len(masks)), masks.areas(), len(pixel))
         runs, lengths = [mask.new_zeros(0)], [mask.new_zeros(0)]
         for layer in self._layers:
             cell = layer.index_select(0, pixel)
-            there = (cell >= 0).nonzero()[:, 0]
+            there = true_positions(cell >= 0)
             # Neighbours mostly have the same pair: what is left to sort are stretches, not pixels.
             keys = mask.index_select(0, there) * self._count + cell.index_select(0, there)
             key, length = torch.unique_consecutive(keys, return_counts=True)
