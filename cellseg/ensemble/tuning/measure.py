@@ -15,6 +15,7 @@ from cellseg.ensemble.evidence.averaging import AveragedMember
 from cellseg.ensemble.evidence.cache import EvidenceCache
 from cellseg.ensemble.evidence.pool import EvidencePool
 from cellseg.ensemble.evidence.values import ImageEvidence
+from cellseg.ensemble.feature_fusion.combiner import Combiner
 from cellseg.ensemble.tuning.cases import Case
 from cellseg.ensemble.tuning.effects import Effect, measure_effects
 from cellseg.ensemble.tuning.images import read_images
@@ -72,7 +73,9 @@ def fusion_changes(
     }
     if options.one_type:
         changes["one type in an image"] = (same, replace(options, one_type=False))
-    if any(isinstance(member, AveragedMember) for member in members):
+    averaged = any(isinstance(member, AveragedMember) for member in members)
+    # A combiner was trained on the answers of the members as they are.
+    if averaged and not any(isinstance(member, Combiner) for member in members):
         changes["views of an image"] = (
             [member.member if isinstance(member, AveragedMember) else member for member in members],
             options,

@@ -49,13 +49,16 @@ def fill(folder, members, options, margins=()):
     return pool
 
 
-def test_what_can_be_changed(members, averaged):
+def test_what_can_be_changed(members, averaged, combining):
     methods = ["boxes by nms, not wbf", "boxes by nms, not nmw", "boxes by nms, not soft_nms"]
     assert list(fusion_changes(members, FusionOptions(method="nms"))) == methods
     more = fusion_changes(averaged, FusionOptions(method="soft_nms", decay="linear", one_type=True))
     assert list(more)[-2:] == ["one type in an image", "views of an image"]
     assert more["boxes by soft_nms, not nms"] == (averaged, FusionOptions(method="nms", one_type=True))
     assert more["views of an image"][0] == members
+    # A combiner cannot be asked about members other than those that it was trained with.
+    fused = [*averaged, combining.MeanCombiner()]
+    assert list(fusion_changes(fused, FusionOptions(method="nms"))) == methods
 
 
 @pytest.mark.parametrize("margin", [None, 0.4])
