@@ -133,6 +133,8 @@ def _print_scores(report: "TuningReport") -> None:
         print(f"{name:<24}{before:>8}{row['after']:>8.4f}")
     weights = report.tuning.settings.general.normalized()
     print("weights: " + ", ".join(f"{name} {weight:.3f}" for name, weight in weights.items()))
+    if report.tuning.settings.margin is not None:
+        print(f"margin of the windows: {report.tuning.settings.margin:g}")
     print(f"cell types with settings of their own: {', '.join(report.types) or 'none'}")
     if report.cross_validation is None:
         return

@@ -34,6 +34,10 @@ class Member(ABC):
     averages_views: bool = False
     fixed_input: bool = False
 
+    def without_views(self) -> "Member":
+        """The same member that looks at an image once; itself where it does so anyway."""
+        return self
+
     @abstractmethod
     def encode(self, image: np.ndarray) -> Any:
         """Run the costly part once for an image.

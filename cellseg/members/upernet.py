@@ -1,6 +1,7 @@
 """UPerNet as a member: a map of cells and rims, the instances a watershed makes of it, and its answer for any box."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,6 +89,13 @@ class UPerNetMember(Member):
         self.log_weights = weights.log()
         self.magnification = float(self.network.config.get("magnification", 1.0))
         self.feature_channels = int(self.model.decode_head.conv_seg.in_channels)
+
+    def without_views(self) -> "UPerNetMember":
+        if self.views == (IDENTITY,):
+            return self
+        bare = copy(self)
+        bare.views = (IDENTITY,)
+        return bare
 
     def identity(self) -> dict[str, Any]:
         return {

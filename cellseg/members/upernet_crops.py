@@ -44,6 +44,9 @@ class UPerNetCropsMember(Member):
     proposes = False
     answers_version = 1
 
+    # Whatever the scale of the image, a crop has one size.
+    fixed_input = True
+
     def __init__(
         self,
         name: str,

@@ -104,6 +104,27 @@ def intersect_windows(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(present, common, 0)
 
 
+def touching_windows(windows: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of windows that share pixels, the first of two before the second: int64 [K] each, in no particular order.
+
+    Each window looks at those that begin inside it, along the longer axis of what all cover, so a few large windows
+    among many small ones cost little.
+    """
+    reach = [0, 0] if not len(windows) else (windows[:, 2:].amax(0) - windows[:, :2].amin(0)).tolist()
+    axis = int(reach[1] > reach[0])
+    begin, order = windows[:, axis].sort(stable=True)
+    end = windows[:, 2 + axis].index_select(0, order)
+    place = torch.arange(len(windows), device=windows.device)
+    counts = (torch.searchsorted(begin, end) - place - 1).clamp_(min=0)
+    rows = repeat_each(place, counts, int(counts.sum()))
+    first, second = order[rows], order[expand_ranges(place + 1, counts)]
+    a, b = windows[first], windows[second]
+    common = torch.minimum(a[:, 2:], b[:, 2:]) > torch.maximum(a[:, :2], b[:, :2])
+    touching = common.all(dim=1).nonzero()[:, 0]
+    first, second = first[touching], second[touching]
+    return torch.minimum(first, second), torch.maximum(first, second)
+
+
 def storage_positions(parts: Tensor, windows: Tensor) -> Tensor:
     """Where the pixels of parts of windows lie in the flat values: int64 [pixels of the parts].
 

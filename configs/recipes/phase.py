@@ -41,13 +41,7 @@ ensembles = dict(
     ),
     evidence_only=dict(config="configs/ensemble/fused_small.py", members=[*four, "evidence_fusion"], options=one_type),
     fused=dict(config="configs/ensemble/fused_small.py", members=[*four, "feature_fusion"], options=one_type),
-    four=dict(
-        config="configs/ensemble/four_small.py",
-        members=four,
-        options=one_type,
-        cross_validate=3,
-        report=True,
-        margins=[0.05, 0.3],
-    ),
+    four_margins=dict(config="configs/ensemble/four_small.py", members=four, options=one_type, margins=[0.0, 0.3]),
+    four=dict(config="configs/ensemble/four_small.py", members=four, options=one_type, cross_validate=3, report=True),
 )
 del region, one_type, four

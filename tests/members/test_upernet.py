@@ -120,6 +120,15 @@ def test_scaled_views_are_the_mean_of_the_maps_at_their_magnifications(work_dir,
     torch.testing.assert_close(found.probabilities, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_without_views_it_is_the_member_that_looks_once(work_dir, member, image):
+    averaged = build_member(dict(type="upernet", work_dir=str(work_dir), views="mirrors"))
+    bare = averaged.without_views()
+    assert bare.identity() == member.identity() != averaged.identity()
+    assert torch.equal(bare.encode(image).probabilities, member.encode(image).probabilities)
+    assert not torch.equal(averaged.encode(image).probabilities, member.encode(image).probabilities)
+    assert member.without_views() is member
+
+
 @pytest.mark.parametrize("views", ["mirrors", "dihedral"])
 def test_a_mirrored_image_gives_the_mirrored_map(work_dir, image, views):
     member = build_member(dict(type="upernet", work_dir=str(work_dir), views=views))

@@ -10,6 +10,7 @@ from cellseg.structures.windows import (
     count_true,
     repeat_each,
     sum_by_crop,
+    touching_windows,
     true_positions,
     window_offsets,
 )
@@ -45,6 +46,42 @@ def test_repeating_each(lengths):
         expected = [number for number, length in zip(numbers.tolist(), lengths, strict=True) for _ in range(length)]
         found = repeat_each(numbers, torch.tensor(lengths, dtype=torch.int64), sum(lengths))
         assert found.dtype == numbers.dtype and found.tolist() == expected
+
+
+@given(st.integers(0, 10**6), st.integers(0, 12), st.booleans())
+def test_windows_that_share_pixels(seed, count, tall):
+    generator = torch.Generator().manual_seed(seed)
+    ends = torch.randint(0, 9, (count, 2, 2), generator=generator).sort(dim=1).values * torch.tensor([1, 1 + 6 * tall])
+    windows = ends.reshape(count, 4)
+    boxes = windows.tolist()
+    expected = {
+        (i, j)
+        for j, b in enumerate(boxes)
+        for i, a in enumerate(boxes[:j])
+        if min(a[2], b[2]) > max(a[0], b[0]) and min(a[3], b[3]) > max(a[1], b[1])
+    }
+    first, second = touching_windows(windows)
+    pairs = list(zip(first.tolist(), second.tolist(), strict=True))
+    assert len(pairs) == len(set(pairs)) and set(pairs) == expected
+
+
+def test_one_wide_window_among_many_costs_little(monkeypatch):
+    """Counted in candidates: those that the pairs are chosen from."""
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.randint(0, 4970, (2000, 2), generator=generator)
+    small = torch.cat([corner, corner + 30], dim=1)
+    seen = []
+
+    def candidates(windows):
+        monkeypatch.setattr(
+            "cellseg.structures.windows.repeat_each", lambda *parts: seen.append(parts[2]) or real(*parts)
+        )
+        touching_windows(windows)
+        return seen.pop()
+
+    real = repeat_each
+    alone = candidates(small)
+    assert candidates(torch.cat([small, torch.tensor([[0, 100, 5000, 130]])])) < 1.5 * alone
 
 
 @given(st.lists(st.booleans(), max_size=20))

@@ -60,6 +60,9 @@ class AveragedMember(Member):
                 "the same size; leave scales out"
             )
 
+    def without_views(self) -> Member:
+        return self.member
+
     def encode(self, image: np.ndarray) -> AveragedState:
         return AveragedState(tuple(self.member.encode(view.apply(image)) for view in self.views), image.shape[:2])
 

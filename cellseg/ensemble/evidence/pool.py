@@ -1,9 +1,9 @@
 """Evidence of a set of images for every set of box sources that a search may come to."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import copy
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,8 +11,9 @@ from torch import Tensor
 
 from cellseg.ensemble.boxes.options import FusionOptions
 from cellseg.ensemble.evidence.answers import Answers
+from cellseg.ensemble.evidence.asked import AskedImages, Question
 from cellseg.ensemble.evidence.cache import EvidenceCache
-from cellseg.ensemble.evidence.collect import asked_members, box_sources, collect_evidence
+from cellseg.ensemble.evidence.collect import asked_members, box_sources
 from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.feature_fusion.combiner import Combiner
 from cellseg.ensemble.settings import EnsembleSettings, Settings
@@ -24,7 +25,8 @@ from cellseg.structures import CropMasks
 # Up to this many members with boxes, every subset can be tried; the fused boxes of each may differ.
 _MAX_FREE_MEMBERS = 4
 
-# Probabilities that evaluators hold at most, if that is enough for one set of sources: they need about 10 bytes each.
+# Probabilities that evaluators hold at most, if that is enough for one set of sources: they need about 10 bytes each,
+# and 16 for each pixel that two windows share.
 _MAX_KEPT = 1 << 28
 
 Sources = tuple[str, ...]
@@ -42,7 +44,7 @@ class EvidencePool:
         members: of the ensemble; combiners with all their inputs.
         options: how boxes are fused.
         margins: other margins of the windows than that of the options, for settings that have one. Evidence for them is
-            collected for the boxes of ``voters`` only; where these are None, for those of all members together.
+            collected for the boxes of all members together, and for those of others when it is asked for.
         voters: sets of members that vote; evidence is collected for their boxes only. None: for every set that a search
             may come to.
 
@@ -66,22 +68,18 @@ class EvidencePool:
         self.names = tuple(member.name for member in members)
         self.options = options
         self.margins = tuple(margin for margin in dict.fromkeys(margins) if margin != options.margin)
-        self._images: dict[_Question, list[ImageEvidence]] = {}
-        self._truths: list[CropMasks] = []
-        self._types: list[str] = []
-        self._evaluators: dict[tuple[_Question, str], tuple[Evaluator, int]] = {}
+        self._asked, self._indices = AskedImages(members, options), []
+        self._evaluators: dict[tuple[Question, str], tuple[Evaluator, int]] = {}
         asked_members(members, self.names)  # refuses combiners that do not fit
         self._proposing = tuple(member.name for member in members if member.proposes)
         everything = self.sources(self.names)
         self.required = frozenset(everything if len(self._proposing) > _MAX_FREE_MEMBERS else ())
         if not everything:
             raise InputError(f"none of the members {', '.join(self.names)} proposes boxes; add a detector")
-        for chosen in self._voter_sets() if voters is None else voters:
-            if sources := self.sources(chosen):
-                self._images.setdefault(_Question(sources, options.margin), [])
-        for chosen in [self.names] if voters is None else voters:
-            for margin in self.margins:
-                self._images.setdefault(_Question(self.sources(chosen), margin), [])
+        sets = self._voter_sets() if voters is None else voters
+        # In the order of the sets, each once.
+        self._questions = dict.fromkeys(Question(self.sources(chosen), options.margin) for chosen in sets)
+        self._questions.pop(Question((), options.margin), None)
 
     def _voter_sets(self) -> Iterator[tuple[str, ...]]:
         """Sets of voters that together come to every set of sources that is to be collected."""
@@ -118,28 +116,23 @@ class EvidencePool:
             cache: where answers are kept.
             ask: what a member says about the image, where others ask it too; None: it is asked anew.
         """
-        answers = [Answers(member, image, cache) if ask is None else ask(member) for member in self.members]
-        for question, images in self._images.items():
-            table = torch.tensor([[name in question.sources] for name in self.names])
-            table = table.expand(-1, len(self.members[0].class_names))
-            options = self.options.with_margin(question.margin)
-            images.append(collect_evidence(answers, table, options, image.shape[:2]))
-        self._truths.append(truth)
-        self._types.append(cell_type)
+        everything = [Question(self.sources(self.names), margin) for margin in self.margins]
+        self._indices.append(len(self._asked))
+        self._asked.add(image, truth, cell_type, [*self._questions, *everything], cache, ask)
         self._evaluators.clear()
 
     def __len__(self) -> int:
-        return len(self._truths)
+        return len(self._indices)
 
     @property
     def truths(self) -> list[CropMasks]:
         """The true cells of each image."""
-        return list(self._truths)
+        return [self._asked.truth(index) for index in self._indices]
 
     @property
     def types(self) -> list[str]:
         """The type of each image."""
-        return list(self._types)
+        return [self._asked.cell_type(index) for index in self._indices]
 
     def evidence(self, voters: Iterable[str], margin: float | None = None) -> list[ImageEvidence]:
         """What is known of each image when these vote.
@@ -151,29 +144,28 @@ class EvidencePool:
         Raises:
             InputError: it was not collected.
         """
-        return list(self._images[self._collected({self._question(voters, margin)})])
+        question = self._collected({self._question(voters, margin)})
+        return [self._asked.evidence(index, question) for index in self._indices]
 
     def subset(self, indices: Iterable[int]) -> "EvidencePool":
         """A pool of some of the images, in this order; nobody is asked again."""
-        chosen = list(indices)
         part = copy(self)
-        part._images = {question: [images[i] for i in chosen] for question, images in self._images.items()}
-        part._truths, part._types = [self._truths[i] for i in chosen], [self._types[i] for i in chosen]
+        part._indices = [self._indices[index] for index in indices]
         part._evaluators = {}
         return part
 
     def type_counts(self) -> dict[str, int]:
         """Number of images of each type, by name."""
-        return {name: self._types.count(name) for name in sorted(set(self._types))}
+        return dict(sorted(Counter(self.types).items()))
 
     def typical_cell(self) -> int:
         """Median area of the true cells in pixels; 0 without cells."""
-        areas = torch.cat([truth.areas() for truth in self._truths])
+        areas = torch.cat([truth.areas() for truth in self.truths])
         return int(areas.median()) if len(areas) else 0
 
     def covers(self, settings: Settings, margin: float | None = None) -> bool:
-        """Whether the evidence for boxes of the members with a weight above 0 was collected, and they have any."""
-        return self._question(_voters(settings), margin) in self._images
+        """Whether the members with a weight above 0 have boxes, and evidence for these can be had with this margin."""
+        return self._known(self._question(_voters(settings), margin))
 
     def score(self, settings: EnsembleSettings, cell_type: str | None = None) -> Tensor:
         """Competition mAP of each image, or of each of one type: float64 ``[I]``.
@@ -186,22 +178,23 @@ class EvidencePool:
         if cell_type is not None:
             return self._evaluator(question, cell_type).score(settings)
         scores = torch.zeros(len(self), dtype=torch.float64)
-        for name in sorted(set(self._types)):
+        for name in self.type_counts():
             scores[self._of_type(name)] = self._evaluator(question, name).score(settings)
         return scores
 
     def _of_type(self, cell_type: str) -> list[int]:
-        return [index for index, name in enumerate(self._types) if name == cell_type]
+        return [index for index, name in enumerate(self.types) if name == cell_type]
 
-    def _evaluator(self, question: "_Question", cell_type: str) -> Evaluator:
+    def _evaluator(self, question: Question, cell_type: str) -> Evaluator:
         """The evaluator of the images of a type; those that were used last are kept, as far as memory allows."""
         key = (question, cell_type)
         if key not in self._evaluators:
             chosen = self._of_type(cell_type)
-            images = [self._images[question][index] for index in chosen]
+            images = [self._asked.evidence(self._indices[index], question) for index in chosen]
             size = sum(len(part.values) for image in images for part in image.evidence)
             self._make_room(size)
-            self._evaluators[key] = (Evaluator(images, [self._truths[index] for index in chosen]), size)
+            truths = self.truths
+            self._evaluators[key] = (Evaluator(images, [truths[index] for index in chosen]), size)
         self._evaluators[key] = self._evaluators.pop(key)  # the last one is the newest
         return self._evaluators[key][0]
 
@@ -211,25 +204,22 @@ class EvidencePool:
             if total > _MAX_KEPT:
                 total -= self._evaluators.pop(key)[1]
 
-    def _question(self, voters: Iterable[str], margin: float | None) -> "_Question":
-        return _Question(self.sources(voters), self.options.margin if margin is None else margin)
+    def _question(self, voters: Iterable[str], margin: float | None) -> Question:
+        return Question(self.sources(voters), self.options.margin if margin is None else margin)
 
-    def _collected(self, questions: set["_Question"]) -> "_Question":
-        """The one question that was asked.
+    def _known(self, question: Question) -> bool:
+        usual = Question(question.sources, self.options.margin) in self._questions
+        return usual and question.margin in (self.options.margin, *self.margins)
+
+    def _collected(self, questions: set[Question]) -> Question:
+        """The one question that is asked.
 
         Raises:
-            InputError: there are several, or it was not.
+            InputError: there are several, or it is none for which evidence is collected.
         """
-        if len(questions) != 1 or (question := questions.pop()) not in self._images:
+        if len(questions) != 1 or not self._known(question := questions.pop()):
             raise InputError("the evidence of boxes from these members was not collected")
         return question
-
-
-class _Question(NamedTuple):
-    """What members were asked about: the fused boxes of some of them, in windows with a margin."""
-
-    sources: Sources
-    margin: float
 
 
 def _voters(settings: Settings) -> list[str]:

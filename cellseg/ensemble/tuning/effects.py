@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cellseg.ensemble.evidence.pool import EvidencePool
 from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.settings import EnsembleSettings, Settings
 from cellseg.ensemble.tuning.cases import Case, Interval, base_scores, case_groups, change_all, difference_with_interval
@@ -62,7 +63,9 @@ def measure_effects(cases: Sequence[Case], groups: Sequence[str]) -> list[Effect
     """Change one thing after the other, everything else as tuned.
 
     A member that is left out has no vote and gives no boxes; the weights of the others keep their proportions (where
-    all of them were 0, they become equal). A combiner that reads it keeps reading it.
+    all of them were 0, they become equal). A combiner that reads it keeps reading it. Another set of members, another
+    fusion, another vote, or no rescoring changes what a score means: there, the score threshold of each type is moved
+    so that as many masks of it pass as before.
 
     Args:
         cases: images with the settings to score them with.
@@ -92,7 +95,7 @@ def _scores(cases: Sequence[Case], change: Change) -> list[float]:
 
 def _members(cases: Sequence[Case]) -> dict[str, Change]:
     def without(name: str) -> Change:
-        return lambda case: case.pool.score(_without_member(case, name))
+        return lambda case: _score_as_many(case, case.pool, _without_member(case, name))
 
     names = [name for name in cases[0].settings.members if any(name in case.voters() for case in cases)]
     return {name: without(name) for name in names} if len(cases[0].pool.names) > 1 else {}
@@ -125,6 +128,7 @@ def _stages(cases: Sequence[Case]) -> dict[str, Change]:
         "calibration": (any(one.calibration for one in settings), replaced(calibration={})),
         "settings by cell type": (any(one.types for one in settings), replaced(types={})),
         "rescoring": (True, _score_without_rescoring),
+        "score threshold": (any(part.score_threshold > 0 for part in parts), changed(score_threshold=0.0)),
         "mask NMS": (any(part.nms_iou < 1 for part in parts), changed(nms_iou=1.0)),
         "holes filled": (any(part.fill_holes for part in parts), changed(fill_holes=False)),
         "largest part only": (any(part.largest_part for part in parts), changed(largest_part=False)),
@@ -138,22 +142,14 @@ def _stages(cases: Sequence[Case]) -> dict[str, Change]:
 
 def _fusions(cases: Sequence[Case]) -> dict[str, Change]:
     def asked(name: str) -> Change:
-        return lambda case: case.others[name].score(case.settings)
+        return lambda case: _score_as_many(case, case.others[name], replace(case.settings, margin=None))
 
-    def enlarged(margin: float) -> Change:
-        return lambda case: case.pool.score(replace(case.settings, margin=margin))
-
-    pool = cases[0].pool
-    return {name: asked(name) for name in cases[0].others} | {
-        f"margin as it is, not {margin:g}": enlarged(margin)
-        for margin in (*([pool.options.margin] if pool.margins else []), *pool.margins)
-        if any((case.settings.margin or case.pool.options.margin) != margin for case in cases)
-    }
+    return {name: asked(name) for name in cases[0].others}
 
 
 def _schemes(cases: Sequence[Case]) -> dict[str, Change]:
     def voted(name: str) -> Change:
-        return lambda case: case.pool.score(replace(case.settings, vote=name))
+        return lambda case: _score_as_many(case, case.pool, replace(case.settings, vote=name))
 
     own = cases[0].settings.vote
     return {f"{own}, not {name}": voted(name) for name in SCHEMES if name != own}
@@ -163,6 +159,23 @@ def _parts(settings: EnsembleSettings) -> list[Settings]:
     return [settings.general, *settings.types.values()]
 
 
+def _score_as_many(case: Case, pool: EvidencePool, settings: EnsembleSettings) -> Tensor:
+    """Score other settings, or the same on other evidence, at the thresholds that let as many masks of each type pass.
+
+    Args:
+        case: as it is; it tells how many.
+        pool: the same images.
+        settings: other ones.
+    """
+    changed = Case(pool, settings, case.images)
+    with torch.inference_mode():
+        found = [_candidates(image, settings) for image in changed.evidence()]
+        least = _least_scores(found, [candidates.scores for candidates in found], _count_passing(case))
+    parts = zip(settings.class_names, settings.by_class(), least.tolist(), strict=True)
+    types = {name: replace(part, score_threshold=threshold) for name, part, threshold in parts}
+    return pool.score(replace(settings, types=types))
+
+
 def _score_without_rescoring(case: Case) -> Tensor:
     """With the score of the box alone, cut so that as many cells of each type stay as with rescoring.
 
@@ -170,10 +183,12 @@ def _score_without_rescoring(case: Case) -> Tensor:
     """
     settings = case.settings
     with torch.inference_mode():
-        made = [_candidates_and_box_scores(image, settings) for image in case.evidence()]
-        least = _thresholds_of_boxes(made, settings)
+        images = case.evidence()
+        found = [_candidates(image, settings) for image in images]
+        of_boxes = [image.scores[candidates.places] for image, candidates in zip(images, found, strict=True)]
+        least = _least_scores(found, of_boxes, _count_passing(case))
         masks = []
-        for candidates, scores in made:
+        for candidates, scores in zip(found, of_boxes, strict=True):
             candidates = replace(candidates, scores=scores)
             candidates = candidates[scores >= least[candidates.labels]]
             thresholds = settings.by_label("nms_iou", candidates.labels)
@@ -182,19 +197,28 @@ def _score_without_rescoring(case: Case) -> Tensor:
     return competition_map(masks, case.pool.truths).per_image
 
 
-def _candidates_and_box_scores(image: ImageEvidence, settings: EnsembleSettings) -> tuple[Candidates, Tensor]:
-    candidates = make_candidates(cast_votes(image, settings), image, settings)
-    return candidates, image.scores[candidates.places]
+def _candidates(image: ImageEvidence, settings: EnsembleSettings) -> Candidates:
+    return make_candidates(cast_votes(image, settings), image, settings)
 
 
-def _thresholds_of_boxes(made: Sequence[tuple[Candidates, Tensor]], settings: EnsembleSettings) -> Tensor:
-    """For each type the box score that as many masks reach as reach its score threshold: float64 ``[K]``."""
-    labels = torch.cat([candidates.labels for candidates, _ in made])
-    rescored = torch.cat([candidates.scores for candidates, _ in made])
-    of_boxes = torch.cat([scores for _, scores in made])
-    least = torch.full((len(settings.class_names),), 2.0, dtype=torch.float64)
-    for kind, one in enumerate(settings.by_class()):
-        count = int((rescored[labels == kind] >= one.score_threshold).sum())
-        if count:
-            least[kind] = of_boxes[labels == kind].sort(descending=True).values[count - 1]
+def _count_passing(case: Case) -> list[int]:
+    """How many masks of each type reach its score threshold in all images of a case."""
+    thresholds = [part.score_threshold for part in case.settings.by_class()]
+    counts = [0] * len(thresholds)
+    with torch.inference_mode():
+        for image in case.evidence():
+            candidates = _candidates(image, case.settings)
+            for kind, threshold in enumerate(thresholds):
+                counts[kind] += int((candidates.scores[candidates.labels == kind] >= threshold).sum())
+    return counts
+
+
+def _least_scores(found: Sequence[Candidates], scores: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
+    """For each type the score that so many masks of it reach: float64 ``[K]``; 0 where there are no more than that."""
+    labels, ranked = torch.cat([candidates.labels for candidates in found]), torch.cat(list(scores))
+    least = torch.zeros(len(counts), dtype=torch.float64)
+    for kind, count in enumerate(counts):
+        own = ranked[labels == kind].sort(descending=True).values
+        if count < len(own):
+            least[kind] = own[count - 1] if count else 2.0  # no score is above 1
     return least

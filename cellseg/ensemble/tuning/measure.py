@@ -11,7 +11,6 @@ from cellseg.datasets.records import ImageRecord
 from cellseg.ensemble.boxes.checks import METHODS
 from cellseg.ensemble.boxes.options import FusionOptions
 from cellseg.ensemble.evidence.answers import Answers
-from cellseg.ensemble.evidence.averaging import AveragedMember
 from cellseg.ensemble.evidence.cache import EvidenceCache
 from cellseg.ensemble.evidence.pool import EvidencePool
 from cellseg.ensemble.evidence.values import ImageEvidence
@@ -22,6 +21,9 @@ from cellseg.ensemble.tuning.images import read_images
 from cellseg.ensemble.tuning.oracle import Ceiling, ask_about_truth, measure_ceilings
 from cellseg.ensemble.tuning.reliability import Reliability, measure_reliability
 from cellseg.members import Member
+
+# Of windows that a report compares: none of the cell's surroundings, the usual one, much of them.
+MARGINS = (0.0, 0.15, 0.3)
 
 
 @dataclass(frozen=True)
@@ -53,17 +55,24 @@ def measure_cases(
         cache: where answers are kept.
     """
     true_boxes: dict[int, ImageEvidence] = {}
-    asked = [_ask_again(case, members, folder, records, cache, true_boxes) for case in cases]
-    ordered = [true_boxes[index] for index in sorted(true_boxes)]
+    own = {case.pool.options.with_margin(case.settings.margin).margin for case in cases}
+    margins = [margin for margin in MARGINS if own != {margin}]
+    asked = [_ask_again(case, members, folder, records, cache, true_boxes, margins) for case in cases]
     return Measured(
-        measure_effects(asked, groups), measure_ceilings(asked, groups, ordered), measure_reliability(asked)
+        measure_effects(asked, groups), measure_ceilings(asked, groups, true_boxes), measure_reliability(asked)
     )
 
 
 def fusion_changes(
-    members: Sequence[Member], options: FusionOptions
+    members: Sequence[Member], options: FusionOptions, margins: Sequence[float] = ()
 ) -> Mapping[str, tuple[list[Member], FusionOptions]]:
-    """Members and fusion options with one thing changed, by what is changed; only what is there can be."""
+    """Members and fusion options with one thing changed, by what is changed; only what is there can be.
+
+    Args:
+        members: of the ensemble.
+        options: as they are.
+        margins: of the windows, for a change each.
+    """
     same = list(members)
     other = {"rule": None, "decay": None, "sigma": None, "min_score": None}
     changes = {
@@ -71,15 +80,14 @@ def fusion_changes(
         for method in METHODS
         if method != options.method
     }
+    for margin in margins:
+        changes[f"margin as it is, not {margin:g}"] = (same, replace(options, margin=margin))
     if options.one_type:
         changes["one type in an image"] = (same, replace(options, one_type=False))
-    averaged = any(isinstance(member, AveragedMember) for member in members)
+    bare = [member.without_views() for member in members]
     # A combiner was trained on the answers of the members as they are.
-    if averaged and not any(isinstance(member, Combiner) for member in members):
-        changes["views of an image"] = (
-            [member.member if isinstance(member, AveragedMember) else member for member in members],
-            options,
-        )
+    if bare != same and not any(isinstance(member, Combiner) for member in members):
+        changes["views of an image"] = (bare, options)
     return changes
 
 
@@ -90,17 +98,18 @@ def _ask_again(
     records: Sequence[ImageRecord],
     cache: EvidenceCache | None,
     true_boxes: dict[int, ImageEvidence],
+    margins: Sequence[float],
 ) -> Case:
     """The case with what its images look like under other fusions, and where its margin is not that of the fusion
     options, with evidence that was collected as if it were; ``true_boxes`` gets an entry for each image."""
     options = case.pool.options.with_margin(case.settings.margin)
     pool, settings = case.pool, case.settings
     if options.margin != pool.options.margin:
-        pool = EvidencePool(members, options, (pool.options.margin, *pool.margins))
+        pool = EvidencePool(members, options)
         settings = replace(settings, margin=None)
     others = {
         name: EvidencePool(changed, fusion, voters=[case.voters()])
-        for name, (changed, fusion) in fusion_changes(members, options).items()
+        for name, (changed, fusion) in fusion_changes(members, options, margins).items()
     }
     fresh = [*others.values(), *([] if pool is case.pool else [pool])]
     for index, (record, image) in zip(

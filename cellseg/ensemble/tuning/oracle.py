@@ -1,6 +1,6 @@
 """Ceilings: what the ensemble would score if one of its stages were perfect. They show where the rest is lost."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,14 +68,14 @@ def ask_about_truth(
 
 
 def measure_ceilings(
-    cases: Sequence[Case], groups: Sequence[str], true_boxes: Sequence[ImageEvidence]
+    cases: Sequence[Case], groups: Sequence[str], true_boxes: Mapping[int, ImageEvidence]
 ) -> list[Ceiling]:
     """Score the ensemble with one stage made perfect, all others as tuned.
 
     Args:
         cases: images with the settings to score them with.
         groups: the group of each image, in the order of the whole pool.
-        true_boxes: ``ask_about_truth`` of each image, in the order of the whole pool.
+        true_boxes: ``ask_about_truth`` of each image, by its place in the whole pool.
 
     Returns:
         In the order of ``CEILINGS``.

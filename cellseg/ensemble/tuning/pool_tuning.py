@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cellseg.ensemble.evidence.pool import EvidencePool
-from cellseg.ensemble.matching.match import match_instances, tune_matching
+from cellseg.ensemble.matching.match import MatchOptions, match_instances, tune_matching, weights_of
 from cellseg.ensemble.settings import EnsembleSettings
 from cellseg.ensemble.tuning.journals import Journals
 from cellseg.ensemble.tuning.search import Outcome, Search, SearchOptions, is_combiner
@@ -88,10 +88,11 @@ def tune_pool(
     search = make_search(pool, base, options, progress, journals)
     outcome = search.run()
     settings, score = outcome.ensemble.settings, None
-    if len(matched_members(pool)) > 1:
+    if len(names := matched_members(pool)) > 1:
+        start, weights = _matching_start(base.matching or MatchOptions(), names)
         results = _results(pool, settings)
-        matching, score = tune_matching(results, pool.truths, options.seed)
-        settings = replace(settings, matching=matching)
+        matching, score = tune_matching(results, pool.truths, options.seed, replace(start, weights=None), weights)
+        settings = replace(settings, matching=replace(matching, weights=start.weights))
     history = {label: tuple(-value for value in journals.values(label)) for label in search.labels} if journals else {}
     return PoolTuning(outcome, settings, score, history)
 
@@ -129,9 +130,22 @@ def score_rows(pool: EvidencePool, settings: EnsembleSettings) -> dict[str, Tens
     """
     rows = {name: pool.score(part) for name, part in {**settings.alone, **settings.variants}.items()}
     if settings.matching is not None:
-        masks = [match_instances(found, options=settings.matching).masks for found in _results(pool, settings)]
+        start, weights = _matching_start(settings.matching, matched_members(pool))
+        options = replace(start, weights=None)
+        masks = [match_instances(found, weights, options).masks for found in _results(pool, settings)]
         rows[MATCHING] = competition_map(masks, pool.truths).per_image
     return rows
+
+
+def _matching_start(options: MatchOptions, names: Sequence[str]) -> tuple[MatchOptions, list[float]]:
+    """Options with weights for members that are matched only, and the weight of each of these.
+
+    Raises:
+        InputError: the weights of those are all 0.
+    """
+    given = None if options.weights is None else {name: w for name, w in options.weights.items() if name in names}
+    options = replace(options, weights=given)
+    return options, weights_of(names, options)
 
 
 def _results(pool: EvidencePool, settings: EnsembleSettings) -> list[list[Instances]]:

@@ -137,6 +137,8 @@ def _setting_lines(settings: EnsembleSettings) -> list[str]:
         numbers = [*(weights[name] for name in settings.members), *(getattr(part, name) for name in names)]
         rows.append([kind, *(f"{number:.3g}" for number in numbers)])
     lines = ["## Settings", "", *_table(header, rows), ""]
+    if settings.margin is not None:
+        lines += [f"Windows are larger than their boxes by {settings.margin:g} on each side.", ""]
     if settings.calibration:
         rows = [[name, f"{one.slope:.2f}", f"{one.intercept:+.2f}"] for name, one in settings.calibration.items()]
         lines += ["Calibration of the confidences:", "", *_table(["", "slope", "intercept"], rows), ""]
@@ -152,9 +154,10 @@ def _where(report: TuningReport) -> str:
 def _effect_lines(report: TuningReport) -> list[str]:
     lines = ["## Effects", "", _where(report)]
     lines += [
-        "One thing is changed at a time, all other settings stay. *Gain* is the mAP of the ensemble as tuned minus",
-        "that of the changed one. What is left out pays if the interval lies above zero and does not if it lies below;",
-        "in between it is open.",
+        "One thing is changed at a time, nothing is tuned anew. *Gain* is the mAP of the ensemble as tuned minus that",
+        "of the changed one. What is left out pays if the interval lies above zero and does not if it lies below; in",
+        "between it is open. Without a member or rescoring, with other boxes or another vote, a score means something",
+        "else: there, thresholds are moved so that as many masks of each type pass them as before.",
         "",
     ]
     titles = {

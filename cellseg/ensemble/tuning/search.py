@@ -202,9 +202,9 @@ class Search:
         """The same settings with the margin that is best for them; of equals the one that it was tuned with."""
         for margin in self._pool.margins:
             settings = replace(tuned.settings, margin=margin)
+            score = self._mean(settings)
             self._progress(1)
-            parts = [settings.general, *settings.types.values()]
-            if all(self._pool.covers(part, margin) for part in parts) and (score := self._mean(settings)) > tuned.after:
+            if score > tuned.after:
                 tuned = replace(tuned, settings=settings, after=score)
         return replace(tuned, evaluations=tuned.evaluations + len(self._pool.margins))
 

@@ -7,7 +7,6 @@ same and which true cell lies under each window pixel, is kept here, so that a n
 import torch
 from torch import Tensor
 
-from cellseg.ensemble.boxes.clusters import overlapping_pairs
 from cellseg.structures import CropMasks
 from cellseg.structures.windows import (
     count_by_crop,
@@ -15,6 +14,7 @@ from cellseg.structures.windows import (
     intersect_windows,
     pixel_positions,
     repeat_each,
+    touching_windows,
     true_positions,
     window_offsets,
     window_rows,
@@ -32,7 +32,7 @@ class WindowPairs:
     """
 
     def __init__(self, windows: Tensor):
-        first, second = _touching_windows(windows)
+        first, second = touching_windows(windows)
         # By the later of the two, so that the pairs among the first windows come first.
         order = second.argsort(stable=True)
         self._first, self._second = first[order], second[order]
@@ -117,7 +117,7 @@ def touching_masks(masks: CropMasks) -> tuple[Tensor, Tensor, Tensor]:
         For each pair of masks that touch, the first and the second mask (first < second) and the number of pixels,
         int64 ``[K]`` each.
     """
-    first, second = _touching_windows(masks.windows)
+    first, second = touching_windows(masks.windows)
     parts = intersect_windows(masks.windows[first], masks.windows[second])
     sizes = torch.unique_consecutive(window_offsets(parts)[:-1] // _PIXELS_AT_ONCE, return_counts=True)[1].tolist()
     begins, counts = masks.offsets[:-1], [first.new_zeros(0)]
@@ -127,14 +127,6 @@ def touching_masks(masks: CropMasks) -> tuple[Tensor, Tensor, Tensor]:
     counts = torch.cat(counts)
     touching = counts.nonzero()[:, 0]
     return first[touching], second[touching], counts[touching]
-
-
-def _touching_windows(windows: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of windows that share pixels, the first of two before the second: int64 ``[K]`` each."""
-    boxes = windows.double()
-    first, second, _ = overlapping_pairs(boxes, boxes, 0.0)
-    order = (first < second).nonzero()[:, 0]
-    return first[order], second[order]
 
 
 def _positions(parts: Tensor, windows: Tensor, offsets: Tensor, places: Tensor) -> Tensor:

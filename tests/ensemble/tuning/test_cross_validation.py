@@ -7,7 +7,7 @@ import pytest
 
 from cellseg.ensemble import FusionOptions, resolve, uniform_settings
 from cellseg.ensemble.evidence.pool import EvidencePool
-from cellseg.ensemble.matching.match import match_instances
+from cellseg.ensemble.matching.match import MatchOptions, match_instances
 from cellseg.ensemble.tuning.cases import Case, base_scores, case_groups, difference_with_interval, mean_with_interval
 from cellseg.ensemble.tuning.cross_validation import BEST_MEMBER, best_member, cross_validate, divide_groups
 from cellseg.ensemble.tuning.pool_tuning import MATCHING, TuningOptions, matched_members, score_rows, tune_pool
@@ -63,6 +63,23 @@ def test_everything_is_tuned(pool):
         assert float(rows[name].mean()) == tuning.outcome.rows[name].after
     without = tune_pool(pool, BASE, OPTIONS)
     assert without.settings.calibration == {} and without.settings != settings
+
+
+def test_what_is_not_searched_of_the_matching_stays(pool):
+    given = MatchOptions(nms_iou=0.07, min_area=11, weights={"sharp": 0.0, "dim": 3.0})
+    settings = tune_pool(pool, replace(BASE, matching=given), OPTIONS).settings
+    assert (settings.matching.nms_iou, settings.matching.min_area) == (0.07, 11)
+    # dim finishes no instances of its own, so nothing of it is matched.
+    assert settings.matching.weights == {"sharp": 0.0}
+    expected = [
+        match_instances([resolve(image, settings.alone["shifted"])], options=replace(settings.matching, weights=None))
+        for image in pool.evidence(["shifted"])
+    ]
+    score = competition_map([found.masks for found in expected], pool.truths)
+    assert score_rows(pool, settings)[MATCHING].tolist() == score.per_image.tolist()
+    with pytest.raises(InputError, match="the weights of sharp, shifted are all 0"):
+        silent = replace(given, weights={"sharp": 0.0, "shifted": 0.0})
+        tune_pool(pool, replace(BASE, matching=silent), OPTIONS)
 
 
 def test_one_member_has_nothing_to_match(blobs, members):

@@ -9,7 +9,7 @@ import torch
 from cellseg.ensemble import FusionOptions, Settings, uniform_settings
 from cellseg.ensemble.evidence.pool import EvidencePool
 from cellseg.ensemble.tuning.cases import Case, change_all
-from cellseg.ensemble.tuning.effects import MEMBER, SCHEME, STAGE, Effect, measure_effects
+from cellseg.ensemble.tuning.effects import FUSION, MEMBER, SCHEME, STAGE, Effect, measure_effects
 from cellseg.ensemble.votes.calibration import Calibration
 from cellseg.ensemble.votes.resolve import cast_votes, settle_pixels
 from cellseg.ensemble.votes.resolve import make_candidates as made
@@ -44,9 +44,32 @@ def find(effects, kind):
     return {effect.name: effect for effect in effects if effect.kind == kind}
 
 
-def check(effect, cases, change):
+def with_as_many(case, pool, settings):
+    """Plain reading: other settings, cut so that of each type as many masks pass in all images as did before."""
+    before, after = [[], []], [[], []]
+    for store, images, part in (
+        (before, case.evidence(), case.settings),
+        (after, Case(pool, settings, case.images).evidence(), settings),
+    ):
+        for image in images:
+            candidates = made(cast_votes(image, part), image, part)
+            for label, score in zip(candidates.labels.tolist(), candidates.scores.tolist(), strict=True):
+                store[label].append(score)
+    types = {}
+    for label, name in enumerate(TYPES):
+        wanted = sum(score >= case.settings.by_class()[label].score_threshold for score in before[label])
+        ranked = sorted(after[label], reverse=True)
+        threshold = 0.0 if wanted >= len(ranked) else ranked[wanted - 1] if wanted else 1.5
+        types[name] = replace(settings.by_class()[label], score_threshold=threshold)
+    return replace(settings, types=types)
+
+
+def check(effect, cases, change, as_many=False):
     """The effect is what scoring with changed settings by hand gives."""
-    changed = [value for case in cases for value in case.pool.score(change(case.settings)).tolist()]
+    changed = []
+    for case in cases:
+        settings = change(case.settings)
+        changed += case.pool.score(with_as_many(case, case.pool, settings) if as_many else settings).tolist()
     base = [value for case in cases for value in case.pool.score(case.settings).tolist()]
     assert effect.map == pytest.approx(np.mean(changed), abs=1e-12)
     assert effect.gain == pytest.approx(np.mean(base) - np.mean(changed), abs=1e-12)
@@ -69,6 +92,7 @@ def test_members_are_left_out_with_their_boxes(cases):
                 general=silenced(settings.general),
                 types={kind: silenced(part) for kind, part in settings.types.items()},
             ),
+            as_many=True,
         )
     assert found["dim"].map != found["sharp"].map
 
@@ -79,6 +103,7 @@ def test_stages_are_switched_off(cases):
         "confidence exponent": lambda s: change_all(s, exponent=0.0),
         "calibration": lambda s: replace(s, calibration={}),
         "settings by cell type": lambda s: replace(s, types={}),
+        "score threshold": lambda s: change_all(s, score_threshold=0.0),
         "mask NMS": lambda s: change_all(s, nms_iou=1.0),
         "holes filled": lambda s: change_all(s, fill_holes=False),
         "largest part only": lambda s: change_all(s, largest_part=False),
@@ -96,7 +121,7 @@ def test_other_votes(cases):
     found = find(measure_effects(cases, GROUPS), SCHEME)
     assert set(found) == {f"mean, not {name}" for name in ("median", "majority", "log_odds", "staple")}
     for name, effect in found.items():
-        check(effect, cases, lambda settings, name=name: replace(settings, vote=name.split()[-1]))
+        check(effect, cases, lambda settings, name=name: replace(settings, vote=name.split()[-1]), as_many=True)
     case = replace(cases[0], settings=replace(SETTINGS, vote="median"))
     assert set(find(measure_effects([case], GROUPS), SCHEME)) == {
         f"median, not {name}" for name in ("mean", "majority", "log_odds", "staple")
@@ -137,6 +162,7 @@ def test_what_is_not_there_is_not_listed(pool):
     found = find(measure_effects([Case(pool, plain, (0, 1, 2, 3))], GROUPS), STAGE)
     assert set(found) == {
         "rescoring",
+        "score threshold",
         *(f"claim probability, not {n}" for n in ("probability_score", "score", "small_first")),
     }
 
@@ -146,6 +172,16 @@ def test_one_member_cannot_be_left_out(blobs):
     pool.add(*blobs.blob_image(0), cell_type="round")
     alone = uniform_settings(["sharp"], TYPES)
     assert not find(measure_effects([Case(pool, alone, (0,))], ["a"]), MEMBER)
+
+
+def test_scores_on_another_scale_change_nothing(pool, blobs, members):
+    """A fusion that divides scores by the number of members moves all of them; the threshold moves along."""
+    halved = EvidencePool(members, FusionOptions(rule="box_and_model_avg", method="wbf"))
+    for seed in range(4):
+        halved.add(*blobs.blob_image(seed, height=72, width=80, cells=6), cell_type="round" if seed < 2 else "long")
+    case = Case(pool, SETTINGS, (0, 1, 2, 3), {"another rule": halved})
+    found = find(measure_effects([case], GROUPS), FUSION)["another rule"]
+    assert found.map == pytest.approx(float(halved.score(with_as_many(case, halved, SETTINGS)).mean()))
 
 
 def test_where_only_one_member_votes_the_others_replace_it(pool):
@@ -160,6 +196,7 @@ def test_where_only_one_member_votes_the_others_replace_it(pool):
             general=replace(settings.general, weights=others),
             types={"long": replace(settings.types["long"], weights=others)},
         ),
+        as_many=True,
     )
 
 
@@ -178,7 +215,8 @@ def test_what_was_tuned_for_one_member_alone_is_not_its_effect(pool):
     own = change_all(two.only(["sharp"]), score_threshold=0.99)
     case = Case(pool, replace(two, alone={"sharp": own}), (0, 1, 2, 3))
     found = find(measure_effects([case], GROUPS), MEMBER)["shifted"]
-    assert found.map == pytest.approx(float(pool.score(two.only(["sharp"])).mean()))
+    expected = with_as_many(case, pool, two.only(["sharp"]))
+    assert found.map == pytest.approx(float(pool.score(expected).mean()))
 
 
 @pytest.mark.parametrize(

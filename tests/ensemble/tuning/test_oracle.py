@@ -140,16 +140,16 @@ def test_ceilings_lie_above_the_ensemble(blobs, members):
     images = [blobs.blob_image(seed) for seed in range(4)]
     for image, truth in images:
         pool.add(image, truth, "round")
-    true_boxes = [
-        ask_about_truth(
+    true_boxes = {
+        index: ask_about_truth(
             [Answers(member, image) for member in members],
             image.shape[:2],
             truth,
             torch.zeros(len(truth), dtype=torch.int64),
             FusionOptions(),
         )
-        for image, truth in images
-    ]
+        for index, (image, truth) in enumerate(images)
+    }
     settings = uniform_settings(("sharp", "shifted", "dim"), ("round", "long"), score_threshold=0.5)
     cases = [Case(pool.subset([2, 0]), settings, (2, 0)), Case(pool.subset([3, 1]), settings, (3, 1))]
     found = measure_ceilings(cases, ["a", "b", "a", "c"], true_boxes)

@@ -12,7 +12,7 @@ from cellseg.ensemble import Ensemble, FusionOptions, Settings, uniform_settings
 from cellseg.ensemble.evidence.pool import EvidencePool
 from cellseg.ensemble.feature_fusion.combiner import Combiner
 from cellseg.ensemble.tuning.journals import Journals
-from cellseg.ensemble.tuning.search import Search
+from cellseg.ensemble.tuning.search import Search, Tuned
 from cellseg.ensemble.tuning.search_space import SearchSpace, blend, distance_from_equal
 from cellseg.errors import InputError
 from cellseg.metrics import competition_map
@@ -164,9 +164,26 @@ def test_the_margin_is_the_best_of_those_that_were_asked_for(blobs, members):
     assert tuned.evaluations <= 20 and sum(spent) <= search.total()
     # Members alone and variants keep the margin of the fusion.
     assert all(part.margin is None for part in (*tuned.settings.alone.values(), *tuned.settings.variants.values()))
-    fewer = tuned.settings.only(["sharp", "dim"])
+    # Boxes of fewer members, with another margin, are asked for when somebody wants to know.
+    fewer = replace(tuned.settings.only(["sharp", "dim"]), margin=0.3)
+    found = Ensemble(members, fewer, FusionOptions(margin=0.1)).predict(blobs.blob_image(1)[0])
+    asked = pool.subset([1]).score(fewer)
+    assert competition_map([found.masks], [blobs.blob_image(1)[1]]).map == pytest.approx(float(asked))
     with pytest.raises(InputError, match="was not collected"):
-        pool.score(replace(fewer, margin=0.3))
+        pool.score(replace(fewer, margin=0.2))
+
+
+def test_a_margin_is_found_where_a_member_that_proposes_is_silent(blobs, members):
+    """The search leaves one of the two detectors out; the margin is still chosen."""
+    pool = EvidencePool(members, FusionOptions(margin=0.0), (0.5,))
+    for seed in range(3):
+        pool.add(*blobs.blob_image(seed), cell_type="round")
+    search = Search(pool, BASE, tuner="uniform", budget=12)
+    only = BASE.only(["sharp", "dim"])
+    scores = {margin: float(pool.score(replace(only, margin=margin)).mean()) for margin in (None, 0.5)}
+    chosen = search._choose_margin(Tuned(only, 0.0, 0.0, scores[None], 3))
+    assert scores[0.5] != scores[None] and chosen.after == max(scores.values()) == scores[chosen.settings.margin]
+    assert chosen.evaluations == 4
 
 
 def test_distance_from_equal_weights():
@@ -300,6 +317,18 @@ def test_types_with_enough_images_get_settings_of_their_own(blobs, members):
     tuned = Search(pool, BASE, budget=100, seed=0).run().ensemble
     assert tuned.settings.types and tuned.after > tuned.general
     assert set(tuned.settings.types) <= {"round", "long"}
+
+
+def test_settings_of_a_type_are_drawn_towards_the_general_ones(pool, monkeypatch):
+    """By the part 4 / (4 + images): round has four images of its own here, so it goes half of the way."""
+    general = replace(BASE.general, mask_threshold=0.4, exponent=0.2)
+    wanted = replace(general, mask_threshold=0.6, exponent=1.0)
+    search = Search(pool, BASE, budget=40)
+    monkeypatch.setattr(search, "_minimize", lambda *arguments: (wanted, 0.0, 7))
+    drawn, spent = search._tune_type("x", "round", replace(BASE, general=general), 10, False)
+    assert spent == 7 and drawn.general == general
+    assert drawn.types["round"].mask_threshold == pytest.approx(0.5)
+    assert drawn.types["round"].exponent == pytest.approx(0.6)
 
 
 def test_types_with_few_images_keep_the_general_settings(blobs, members):
