@@ -71,3 +71,13 @@ def test_full_scale(run, tmp_path):
     assert rows["voting"]["memory_ratio"] > 20
     assert rows["rle"]["time_ratio"] > 2.5
     assert rows["competition_map"]["time_ratio"] > 1.5
+
+
+@pytest.mark.slow
+def test_what_the_ensemble_costs_beside_its_members(run, tmp_path):
+    done = run("pipeline", "scaling", "--json", "rows.json", "--repeats", "3")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {row["name"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
+    # Processor time and memory, with room for other machines: the aims are 20 times, 64 MiB and an exponent of 1.
+    assert rows["pipeline"]["time_ratio"] > 12 and rows["pipeline"]["peak_mib"] < 64
+    assert rows["scaling"]["more"]["exponent"] < 1.3

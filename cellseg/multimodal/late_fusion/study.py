@@ -57,7 +57,8 @@ class Study:
         samples: of each.
         groups: of the held-out samples.
         rows: of the table.
-        chosen: the search whose weights are kept: the best on the samples that were tuned on.
+        chosen: the search whose weights are kept: the best on the samples that were tuned on, with what draws weights
+            towards equal ones.
     """
 
     options: TuningOptions
