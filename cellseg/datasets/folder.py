@@ -4,11 +4,14 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cellseg.datasets.records import ImageRecord
 from cellseg.errors import InputError, MissingFileError
 from cellseg.io.files import read_json
+from cellseg.io.images import read_image, to_rgb
 from cellseg.structures import CropMasks
 
 FORMAT = "cellseg data folder 1"
@@ -140,6 +143,21 @@ class DataFolder:
         if name == "test" and self.folds == 1:
             raise InputError(f"{self.root}: prepared with --folds 1, so it has no test split; prepare more folds")
         return _existing(self.root / SPLIT_FOLDER / f"fold{int(fold)}" / f"{name}{suffix}")
+
+
+def read_record_image(path: Path, record: ImageRecord) -> NDArray[np.uint8]:
+    """The image of a record, uint8 ``[H, W, 3]``, RGB.
+
+    Raises:
+        InputError: an image that cannot be read, or of another size than its annotations.
+    """
+    image = to_rgb(read_image(path))
+    if image.shape[:2] != (record.height, record.width):
+        raise InputError(
+            f"{path}: {image.shape[1]} x {image.shape[0]} pixels, its annotations are for {record.width} x "
+            f"{record.height}; run tools/prepare_data.py again"
+        )
+    return image
 
 
 def read_summary(root: Path) -> dict[str, Any]:

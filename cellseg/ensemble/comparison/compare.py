@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cellseg.datasets.folder import DataFolder
+from cellseg.datasets.folder import DataFolder, read_record_image
 from cellseg.datasets.records import ImageRecord
 from cellseg.ensemble.comparison.file import MATCHING
 from cellseg.ensemble.comparison.pictures import draw_examples
@@ -24,7 +24,6 @@ from cellseg.ensemble.pipeline import check_members
 from cellseg.ensemble.provenance import describe_members, versions
 from cellseg.errors import InputError
 from cellseg.io.files import file_hash
-from cellseg.io.images import read_image, to_rgb
 from cellseg.members import Member
 from cellseg.metrics import ImageResult, evaluate_image, summarize, summarize_types
 from cellseg.metrics.bootstrap import paired_difference
@@ -131,7 +130,7 @@ def compare_members(
     predictor = RowPredictor(plans, members, config.fusion, settings.matching or MatchOptions())
     found: dict[str, list[Instances]] = {plan.name: [] for plan in plans}
     for record in tqdm(records, desc="compare", unit="image", disable=None):
-        image = to_rgb(read_image(folder.image_path(record.file_name)))
+        image = read_record_image(folder.image_path(record.file_name), record)
         _check_unseen(members, image, record.key, split)
         rows = predictor.predict(image.shape[:2], lambda member, image=image: Answers(member, image, cache))
         for name, instances in rows.items():

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cellseg.datasets.folder import DataFolder
+from cellseg.datasets.folder import DataFolder, read_record_image
 from cellseg.datasets.records import ImageRecord
 from cellseg.ensemble.config import EnsembleConfig, load_ensemble_config, member_name
 from cellseg.ensemble.evidence.answers import Answers
@@ -20,7 +20,6 @@ from cellseg.ensemble.pipeline import check_members
 from cellseg.ensemble.provenance import describe_members
 from cellseg.ensemble.votes.window_grids import sample_grids
 from cellseg.errors import InputError
-from cellseg.io.images import read_image, to_rgb
 from cellseg.members import Member
 from cellseg.members.pooling import FEATURE_GRID
 from cellseg.metrics import box_iou, mask_iou
@@ -163,13 +162,7 @@ class _Collector:
         self.sources = box_sources(everybody, members, config.fusion)
 
     def ask(self, folder: DataFolder, record: ImageRecord) -> _ImageRows:
-        path = folder.image_path(record.file_name)
-        image = to_rgb(read_image(path))
-        if image.shape[:2] != (record.height, record.width):
-            raise InputError(
-                f"{path}: {image.shape[1]} x {image.shape[0]} pixels, its annotations are for {record.width} x "
-                f"{record.height}; run tools/prepare_data.py again"
-            )
+        image = read_record_image(folder.image_path(record.file_name), record)
         answers = [Answers(member, image, self.cache) for member in self.members]
         found = collect_evidence(answers, self.sources, self.options, image.shape[:2])
         windows = found.evidence[0].windows

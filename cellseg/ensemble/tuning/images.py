@@ -7,12 +7,10 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from cellseg.datasets.folder import DataFolder
+from cellseg.datasets.folder import DataFolder, read_record_image
 from cellseg.datasets.records import ImageRecord
 from cellseg.ensemble.evidence.cache import EvidenceCache
 from cellseg.ensemble.evidence.pool import EvidencePool
-from cellseg.errors import InputError
-from cellseg.io.images import read_image, to_rgb
 
 
 def read_images(
@@ -24,14 +22,7 @@ def read_images(
         InputError: an image of another size than its annotations.
     """
     for record in tqdm(records, desc=task, unit="image", disable=None):
-        path = folder.image_path(record.file_name)
-        image = to_rgb(read_image(path))
-        if image.shape[:2] != (record.height, record.width):
-            raise InputError(
-                f"{path}: {image.shape[1]} x {image.shape[0]} pixels, its annotations are for {record.width} x "
-                f"{record.height}; run tools/prepare_data.py again"
-            )
-        yield record, image
+        yield record, read_record_image(folder.image_path(record.file_name), record)
 
 
 def fill_pool(
