@@ -13,7 +13,7 @@ from cellseg.ensemble.evidence.values import ImageEvidence
 from cellseg.ensemble.settings import EnsembleSettings, Settings
 from cellseg.ensemble.tuning.cases import Case, Interval, base_scores, case_groups, change_all, difference_with_interval
 from cellseg.ensemble.votes.claims import POLICIES
-from cellseg.ensemble.votes.resolve import Candidates, cast_votes, make_candidates, settle_pixels
+from cellseg.ensemble.votes.resolve import Candidates, cast_votes, make_candidates, resolve, settle_pixels
 from cellseg.ensemble.votes.schemes import SCHEMES
 from cellseg.ensemble.votes.suppression import mask_overlaps, suppress_masks
 from cellseg.errors import InputError
@@ -171,9 +171,12 @@ def _score_as_many(case: Case, pool: EvidencePool, settings: EnsembleSettings) -
     with torch.inference_mode():
         found = [_candidates(image, settings) for image in changed.evidence()]
         least = _least_scores(found, [candidates.scores for candidates in found], _count_passing(case))
-    parts = zip(settings.class_names, settings.by_class(), least.tolist(), strict=True)
-    types = {name: replace(part, score_threshold=threshold) for name, part, threshold in parts}
-    return pool.score(replace(settings, types=types))
+        parts = zip(settings.class_names, settings.by_class(), least.tolist(), strict=True)
+        types = {name: replace(part, score_threshold=threshold) for name, part, threshold in parts}
+        # Image by image: what the pool prepares for many settings would be for one, and of soft-NMS, which drops no
+        # box, gigabytes.
+        masks = [resolve(image, replace(settings, types=types)).masks for image in changed.evidence()]
+    return competition_map(masks, pool.truths).per_image
 
 
 def _score_without_rescoring(case: Case) -> Tensor:

@@ -23,6 +23,9 @@ from cellseg.structures.windows import (
 # About how many pixels that two windows share are looked at together: 16 MB of positions.
 _PIXELS_AT_ONCE = 1 << 20
 
+# Positions of more shared pixels than this are not kept from one set of masks to the next: half a gigabyte.
+_MOST_KEPT = 1 << 25
+
 
 class WindowPairs:
     """Pairs of windows that share pixels.
@@ -37,9 +40,11 @@ class WindowPairs:
         order = second.argsort(stable=True)
         self._first, self._second = first[order], second[order]
         parts = intersect_windows(windows[self._first], windows[self._second])
-        offsets = window_offsets(windows)[:-1]
-        self._pixels = [_positions(parts, windows, offsets, side) for side in (self._first, self._second)]
-        self._offsets = window_offsets(parts)
+        self._windows, self._parts, self._offsets = windows, parts, window_offsets(parts)
+        self._pixels = None
+        if int(self._offsets[-1]) <= _MOST_KEPT:
+            begins = window_offsets(windows)[:-1]
+            self._pixels = [_positions(parts, windows, begins, side) for side in (self._first, self._second)]
 
     def shared(self, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels that masks share.
@@ -53,9 +58,13 @@ class WindowPairs:
             pixels, int64 ``[K]`` each.
         """
         pairs = int(torch.searchsorted(self._second, count))
-        offsets = self._offsets[: pairs + 1]
-        one, other = (values.index_select(0, side[: int(offsets[-1])]) for side in self._pixels)
-        counts = count_by_crop(one.logical_and_(other), offsets)
+        if self._pixels is None:
+            chosen = (self._parts[:pairs], self._first[:pairs], self._second[:pairs])
+            counts = _count_shared(values, self._windows, *chosen)
+        else:
+            offsets = self._offsets[: pairs + 1]
+            one, other = (values.index_select(0, side[: int(offsets[-1])]) for side in self._pixels)
+            counts = count_by_crop(one.logical_and_(other), offsets)
         touching = counts.nonzero()[:, 0]
         return self._first[touching], self._second[touching], counts[touching]
 
@@ -119,14 +128,26 @@ def touching_masks(masks: CropMasks) -> tuple[Tensor, Tensor, Tensor]:
     """
     first, second = touching_windows(masks.windows)
     parts = intersect_windows(masks.windows[first], masks.windows[second])
-    sizes = torch.unique_consecutive(window_offsets(parts)[:-1] // _PIXELS_AT_ONCE, return_counts=True)[1].tolist()
-    begins, counts = masks.offsets[:-1], [first.new_zeros(0)]
-    for common, *pair in zip(parts.split(sizes), first.split(sizes), second.split(sizes), strict=True):
-        one, other = (masks.values.index_select(0, _positions(common, masks.windows, begins, side)) for side in pair)
-        counts.append(count_by_crop(one.logical_and_(other), window_offsets(common)))
-    counts = torch.cat(counts)
+    counts = _count_shared(masks.values, masks.windows, parts, first, second)
     touching = counts.nonzero()[:, 0]
     return first[touching], second[touching], counts[touching]
+
+
+def _count_shared(values: Tensor, windows: Tensor, parts: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Pixels that are true in both windows of each pair, int64 ``[K]``; a bounded number is looked at together.
+
+    Args:
+        values: bool, the crops of (at least) the windows that are asked for.
+        windows: int64 ``[N, 4]``.
+        parts: int64 ``[K, 4]``, what each pair of windows shares.
+        first, second: int64 ``[K]``, the pairs.
+    """
+    sizes = torch.unique_consecutive(window_offsets(parts)[:-1] // _PIXELS_AT_ONCE, return_counts=True)[1].tolist()
+    begins, counts = window_offsets(windows)[:-1], [first.new_zeros(0)]
+    for common, *pair in zip(parts.split(sizes), first.split(sizes), second.split(sizes), strict=True):
+        one, other = (values.index_select(0, _positions(common, windows, begins, side)) for side in pair)
+        counts.append(count_by_crop(one.logical_and_(other), window_offsets(common)))
+    return torch.cat(counts)
 
 
 def _positions(parts: Tensor, windows: Tensor, offsets: Tensor, places: Tensor) -> Tensor:

@@ -28,12 +28,15 @@ def triples(rows, columns, counts):
     return sorted(zip(rows.tolist(), columns.tolist(), counts.tolist(), strict=True))
 
 
-@given(st.integers(0, 10**6), st.integers(0, 12), st.integers(0, 12))
+@pytest.mark.parametrize("most_kept", [0, 10**6])
+@given(seed=st.integers(0, 10**6), total=st.integers(0, 12), count=st.integers(0, 12))
 @settings(max_examples=60, deadline=None)
-def test_pairs_of_the_first_masks(seed, total, count):
+def test_pairs_of_the_first_masks(most_kept, seed, total, count):
     masks = random_masks(seed, total)
     count = min(count, total)
-    pairs = WindowPairs(masks.windows)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(window_overlaps, "_MOST_KEPT", most_kept)
+        pairs = WindowPairs(masks.windows)
     first = masks[:count]
     expected = [row for row in triples(*shared_pixels(first, first)) if row[0] < row[1]]
     # Values may be those of the first windows only, or of more.
