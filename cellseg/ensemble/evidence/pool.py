@@ -25,9 +25,8 @@ from cellseg.structures import CropMasks
 # Up to this many members with boxes, every subset can be tried; the fused boxes of each may differ.
 _MAX_FREE_MEMBERS = 4
 
-# Probabilities that evaluators hold at most, if that is enough for one set of sources: they need about 10 bytes each,
-# and 16 for each pixel that two windows share.
-_MAX_KEPT = 1 << 28
+# Bytes that evaluators take at most, if that is enough for the newest.
+_MAX_KEPT = 1 << 31
 
 Sources = tuple[str, ...]
 
@@ -69,7 +68,7 @@ class EvidencePool:
         self.options = options
         self.margins = tuple(margin for margin in dict.fromkeys(margins) if margin != options.margin)
         self._asked, self._indices = AskedImages(members, options), []
-        self._evaluators: dict[tuple[Question, str], tuple[Evaluator, int]] = {}
+        self._evaluators: dict[tuple[Question, str], Evaluator] = {}
         asked_members(members, self.names)  # refuses combiners that do not fit
         self._proposing = tuple(member.name for member in members if member.proposes)
         everything = self.sources(self.names)
@@ -191,18 +190,18 @@ class EvidencePool:
         if key not in self._evaluators:
             chosen = self._of_type(cell_type)
             images = [self._asked.evidence(self._indices[index], question) for index in chosen]
-            size = sum(len(part.values) for image in images for part in image.evidence)
-            self._make_room(size)
             truths = self.truths
-            self._evaluators[key] = (Evaluator(images, [truths[index] for index in chosen]), size)
+            evaluator = Evaluator(images, [truths[index] for index in chosen])
+            self._make_room(evaluator.nbytes)
+            self._evaluators[key] = evaluator
         self._evaluators[key] = self._evaluators.pop(key)  # the last one is the newest
-        return self._evaluators[key][0]
+        return self._evaluators[key]
 
     def _make_room(self, size: int) -> None:
-        total = size + sum(kept for _, kept in self._evaluators.values())
+        total = size + sum(evaluator.nbytes for evaluator in self._evaluators.values())
         for key in list(self._evaluators):
             if total > _MAX_KEPT:
-                total -= self._evaluators.pop(key)[1]
+                total -= self._evaluators.pop(key).nbytes
 
     def _question(self, voters: Iterable[str], margin: float | None) -> Question:
         return Question(self.sources(voters), self.options.margin if margin is None else margin)

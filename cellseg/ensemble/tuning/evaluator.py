@@ -14,7 +14,7 @@ from cellseg.ensemble.evidence.values import ImageEvidence, stack_evidence
 from cellseg.ensemble.settings import EnsembleSettings
 from cellseg.ensemble.votes.resolve import Candidates, cast_votes, make_candidates, settle_pixels
 from cellseg.ensemble.votes.suppression import suppress_masks
-from cellseg.ensemble.votes.window_overlaps import TruthPixels, WindowPairs
+from cellseg.ensemble.votes.window_overlaps import MOST_KEPT, TruthPixels, WindowPairs
 from cellseg.metrics.competition import precision
 from cellseg.metrics.matching import TWENTIETHS
 from cellseg.structures import CropMasks
@@ -37,10 +37,18 @@ class Evaluator:
     Args:
         images: evidence of each image, at least one.
         truths: the true cells of each, bool.
+
+    Attributes:
+        nbytes: about how much memory it takes: evidence, positions, and votes for two settings.
     """
 
     def __init__(self, images: Sequence[ImageEvidence], truths: Sequence[CropMasks]):
-        self._batches = [_Batch(images[part], truths[part]) for part in _split(images)]
+        self._batches: list[_Batch] = []
+        for part in _split(images):
+            # Together they keep as many positions as one may.
+            left = MOST_KEPT - sum(batch.kept for batch in self._batches)
+            self._batches.append(_Batch(images[part], truths[part], left))
+        self.nbytes = sum(batch.nbytes for batch in self._batches)
 
     def score(self, settings: EnsembleSettings) -> Tensor:
         """Competition mAP of each image, float64 ``[I]``."""
@@ -62,7 +70,7 @@ def _split(images: Sequence[ImageEvidence]) -> list[slice]:
 class _Batch:
     """Some images in one tall image."""
 
-    def __init__(self, images: Sequence[ImageEvidence], truths: Sequence[CropMasks]):
+    def __init__(self, images: Sequence[ImageEvidence], truths: Sequence[CropMasks], most_kept: int):
         self._evidence, self._tops = stack_evidence(images)
         windows = [
             truth.windows + torch.tensor([0, int(top), 0, int(top)])
@@ -71,7 +79,11 @@ class _Batch:
         values = torch.cat([truth.values for truth in truths])
         truth = CropMasks(torch.cat(windows), values, self._evidence.image_size)
         self._windows = self._evidence.evidence[0].windows
-        self._pairs, self._truth = WindowPairs(self._windows), TruthPixels(self._windows, truth)
+        self._pairs, self._truth = WindowPairs(self._windows, most_kept), TruthPixels(self._windows, truth)
+        self.kept = self._pairs.kept
+        votes = 2 * self._evidence.evidence[0].values.nbytes
+        evidence = sum(part.values.nbytes for part in self._evidence.evidence)
+        self.nbytes = evidence + votes + 8 * self.kept + self._truth.nbytes
         self._truth_areas = truth.areas().numpy()
         self._count = len(truths)
         self._truth_image = np.repeat(np.arange(len(truths)), [len(truth) for truth in truths])

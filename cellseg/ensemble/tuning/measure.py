@@ -74,12 +74,13 @@ def fusion_changes(
         margins: of the windows, for a change each.
     """
     same = list(members)
-    other = {"rule": None, "decay": None, "sigma": None, "min_score": None}
-    changes = {
-        f"boxes by {options.method}, not {method}": (same, replace(options, method=method, **other))
-        for method in METHODS
-        if method != options.method
-    }
+    changes = {}
+    for method in METHODS:
+        if method != options.method:
+            # Soft-NMS lowers the scores of doubles and drops none: those below what is looked at would fill the memory.
+            least = options.skip_score if method == "soft_nms" else None
+            own = {"method": method, "rule": None, "decay": None, "sigma": None, "min_score": least}
+            changes[f"boxes by {options.method}, not {method}"] = (same, replace(options, **own))
     for margin in margins:
         changes[f"margin as it is, not {margin:g}"] = (same, replace(options, margin=margin))
     if options.one_type:

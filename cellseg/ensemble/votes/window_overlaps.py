@@ -24,7 +24,10 @@ from cellseg.structures.windows import (
 _PIXELS_AT_ONCE = 1 << 20
 
 # Positions of more shared pixels than this are not kept from one set of masks to the next: half a gigabyte.
-_MOST_KEPT = 1 << 25
+MOST_KEPT = 1 << 26
+
+# Positions are kept as 32-bit numbers.
+_MOST_VALUES = torch.iinfo(torch.int32).max
 
 
 class WindowPairs:
@@ -32,19 +35,26 @@ class WindowPairs:
 
     Args:
         windows: int64 ``[N, 4]``.
+        most_kept: shared pixels whose positions are kept; if there are more, they are found anew for each set of masks,
+            some at a time.
+
+    Attributes:
+        kept: shared pixels whose positions are kept, 8 bytes each.
     """
 
-    def __init__(self, windows: Tensor):
+    def __init__(self, windows: Tensor, most_kept: int = MOST_KEPT):
         first, second = touching_windows(windows)
         # By the later of the two, so that the pairs among the first windows come first.
         order = second.argsort(stable=True)
         self._first, self._second = first[order], second[order]
         parts = intersect_windows(windows[self._first], windows[self._second])
         self._windows, self._parts, self._offsets = windows, parts, window_offsets(parts)
-        self._pixels = None
-        if int(self._offsets[-1]) <= _MOST_KEPT:
-            begins = window_offsets(windows)[:-1]
-            self._pixels = [_positions(parts, windows, begins, side) for side in (self._first, self._second)]
+        self._pixels, self.kept = None, 0
+        begins = window_offsets(windows)
+        if int(self._offsets[-1]) <= most_kept and int(begins[-1]) <= _MOST_VALUES:
+            sides = (self._first, self._second)
+            self._pixels = [_positions(parts, windows, begins[:-1], side).int() for side in sides]
+            self.kept = int(self._offsets[-1])
 
     def shared(self, values: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels that masks share.
@@ -75,6 +85,9 @@ class TruthPixels:
     Args:
         windows: int64 ``[N, 4]``.
         truth: the true cells of the image, bool; they may overlap.
+
+    Attributes:
+        nbytes: memory of what is kept.
     """
 
     def __init__(self, windows: Tensor, truth: CropMasks):
@@ -91,6 +104,7 @@ class TruthPixels:
             # Of cells that overlap only one is in the table; the others come in the next round.
             waiting = true_positions(table.gather(0, place) != owner)
             owner, place = owner[waiting], place[waiting]
+        self.nbytes = sum(layer.nbytes for layer in self._layers)
 
     def shared(self, masks: CropMasks, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels that masks share with true cells.

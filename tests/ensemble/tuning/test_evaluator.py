@@ -87,6 +87,20 @@ def test_scores_are_those_of_one_image_after_another(images, limit, monkeypatch)
         np.testing.assert_allclose(scorer.score(chosen).numpy(), expected(images, chosen), atol=1e-12)
 
 
+def test_all_positions_kept_together_stay_below_the_limit(images, monkeypatch):
+    monkeypatch.setattr(evaluator, "_MAX_INSTANCES", 1)
+    every = Evaluator(*images)
+    kept = [batch.kept for batch in every._batches]
+    assert len(kept) == 5 and sum(one > 0 for one in kept) > 2
+    # Room for the first of them and no more.
+    monkeypatch.setattr(evaluator, "MOST_KEPT", next(one for one in kept if one))
+    scorer = Evaluator(*images)
+    assert 0 < sum(batch.kept for batch in scorer._batches) <= evaluator.MOST_KEPT
+    assert every.nbytes - scorer.nbytes == 8 * (sum(kept) - sum(batch.kept for batch in scorer._batches))
+    for seed in range(3):
+        np.testing.assert_allclose(scorer.score(settings(seed)).numpy(), expected(images, settings(seed)), atol=1e-12)
+
+
 def test_kept_stages_change_nothing(images):
     scorer = Evaluator(*images)
     first, second = settings(0), settings(1)

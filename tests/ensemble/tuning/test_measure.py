@@ -65,6 +65,9 @@ def fill(folder, members, options, margins=()):
 def test_what_can_be_changed(members, averaged, combining):
     methods = ["boxes by nms, not wbf", "boxes by nms, not nmw", "boxes by nms, not soft_nms"]
     assert list(fusion_changes(members, FusionOptions(method="nms"))) == methods
+    # As it comes, soft-NMS keeps every double.
+    soft = fusion_changes(members, FusionOptions(method="nms", skip_score=0.2))["boxes by nms, not soft_nms"][1]
+    assert soft == FusionOptions(method="soft_nms", skip_score=0.2, min_score=0.2)
     more = fusion_changes(averaged, FusionOptions(method="soft_nms", decay="linear", one_type=True))
     assert list(more)[-2:] == ["one type in an image", "views of an image"]
     assert more["boxes by soft_nms, not nms"] == (averaged, FusionOptions(method="nms", one_type=True))

@@ -34,9 +34,8 @@ def triples(rows, columns, counts):
 def test_pairs_of_the_first_masks(most_kept, seed, total, count):
     masks = random_masks(seed, total)
     count = min(count, total)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(window_overlaps, "_MOST_KEPT", most_kept)
-        pairs = WindowPairs(masks.windows)
+    pairs = WindowPairs(masks.windows, most_kept)
+    assert pairs.kept <= most_kept
     first = masks[:count]
     expected = [row for row in triples(*shared_pixels(first, first)) if row[0] < row[1]]
     # Values may be those of the first windows only, or of more.
