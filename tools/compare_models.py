@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("configs", nargs="+", metavar="CONFIG", help="training configs; the first is compared with")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], metavar="N", help="of the trainings (default: 0)")
+    parser.add_argument("--alone", action="store_true", help="also train each config with each of its modalities alone")
     parser.add_argument(
         "--data-seed", type=int, default=0, metavar="N", help="of splits and generated data (default: 0)"
     )
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from cellseg.training.config import parse_options
 
     changes = parse_options(options.cfg_options)
-    runs = plan_runs(options.configs, options.seeds, options.out, changes, options.data_seed)
+    runs = plan_runs(options.configs, options.seeds, options.out, changes, options.data_seed, options.alone)
     check_runs(runs)
 
     def note(text: str) -> None:

@@ -15,6 +15,7 @@ import cellseg.multimodal.metrics.evaluator  # noqa: F401 - registers TaskScores
 from cellseg.errors import InputError
 from cellseg.multimodal import MultimodalModel, read_description
 from cellseg.multimodal.data import DataDescription, fill_numbers, forget_multimodal_data, load_multimodal_data
+from cellseg.multimodal.keeping import keep_modalities
 
 
 @MODELS.register_module()
@@ -24,7 +25,8 @@ def multimodal_model_of(source: Mapping[str, Any], **parts: Any) -> MultimodalMo
     Args:
         source: see ``data.Source``.
         **parts: arguments of ``MultimodalModel`` but ``description``; texts such as ``"{num_classes}"`` stand for
-            numbers of the data, see ``DataDescription.numbers``.
+            numbers of the data, see ``DataDescription.numbers``. And ``modalities``: names of those that the model has
+            of all that have an encoder (see ``keep_modalities``); without it, or None, it has all.
 
     Raises:
         InputError, MissingFileError: data, placeholder or parts that cannot be used.
@@ -38,7 +40,11 @@ def model_for(description: DataDescription, parts: Mapping[str, Any]) -> Multimo
     """The model for described data; arguments and errors as ``multimodal_model_of``."""
     if "description" in parts:
         raise InputError("model.description: follows from the data; leave it out")
-    return MultimodalModel(**fill_numbers(dict(parts), description), description=description.to_dict())
+    parts = dict(parts)
+    modalities = parts.pop("modalities", None)
+    if modalities is not None:
+        parts = keep_modalities(parts, modalities)
+    return MultimodalModel(**fill_numbers(parts, description), description=description.to_dict())
 
 
 @HOOKS.register_module()

@@ -19,9 +19,14 @@ class Auxiliary(nn.Module):
         weight: above 0, of the loss in the sum.
         warmup: training steps during which the weight grows from 0; 0: full from the beginning.
 
+    Attributes:
+        least_modalities: that a model must have for the loss to mean something.
+
     Raises:
         InputError: an option that cannot be used.
     """
+
+    least_modalities = 1
 
     def __init__(self, name: str, weight: float = 1.0, warmup: int = 0):
         super().__init__()

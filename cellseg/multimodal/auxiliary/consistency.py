@@ -31,6 +31,8 @@ class Consistency(Auxiliary):
         InputError: an option that cannot be used.
     """
 
+    least_modalities = 2
+
     def __init__(
         self,
         channels: int,

@@ -36,6 +36,8 @@ class ModalityContrast(Auxiliary):
         InputError: an option that cannot be used.
     """
 
+    least_modalities = 2
+
     def __init__(
         self,
         channels: int,

@@ -26,6 +26,8 @@ class FusionReconstruction(Auxiliary):
         InputError: an option that cannot be used.
     """
 
+    least_modalities = 2
+
     def __init__(
         self,
         channels: int,

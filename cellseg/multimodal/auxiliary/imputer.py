@@ -37,6 +37,8 @@ class FeatureImputer(Auxiliary):
         InputError: an option that cannot be used.
     """
 
+    least_modalities = 2
+
     def __init__(
         self,
         channels: int,

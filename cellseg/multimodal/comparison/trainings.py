@@ -1,6 +1,6 @@
 """Trainings of a comparison: each config with each seed in a folder of its own, what is there is used again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,12 @@ class Run:
 
 
 def plan_runs(
-    configs: Sequence[str | Path], seeds: Sequence[int], out: str | Path, options: Mapping[str, Any], data_seed: int = 0
+    configs: Sequence[str | Path],
+    seeds: Sequence[int],
+    out: str | Path,
+    options: Mapping[str, Any],
+    data_seed: int = 0,
+    alone: bool = False,
 ) -> list[Run]:
     """Every config with every seed.
 
@@ -41,6 +46,7 @@ def plan_runs(
         out: trainings go to ``out/runs/NAME/seed-N``.
         options: dotted keys and values, over what the configs say.
         data_seed: see above; ``options`` may say otherwise by ``source.seed``.
+        alone: whether each config of several modalities is followed by runs ``NAME_MODALITY_only`` of each of them.
 
     Raises:
         InputError, MissingFileError: a missing config, two of one name, seeds that cannot be used, or an option
@@ -54,20 +60,36 @@ def plan_runs(
         raise InputError(
             "--cfg-options seed: give the seeds of the trainings with --seeds, that of data as source.seed"
         )
-    names = [Path(config).stem for config in configs]
-    for index, (name, config) in enumerate(zip(names, configs, strict=True)):
-        if not Path(config).is_file():
-            raise MissingFileError(f"{config}: no such config file")
-        if name in names[:index]:
-            raise InputError(
-                f"{config}: another config is called {name!r} too; rename one, names are those of the rows"
-            )
     shared = {"source.seed": data_seed, **options}
+    rows: dict[str, tuple[Path, Mapping[str, Any]]] = {}
+    for config in map(Path, configs):
+        if not config.is_file():
+            raise MissingFileError(f"{config}: no such config file")
+        for name, own in _variants(config, shared, alone):
+            if name in rows:
+                raise InputError(
+                    f"{config}: another config is called {name!r} too; rename one, names are those of the rows"
+                )
+            rows[name] = (config, own)
     return [
-        Run(name, seed, Path(config), Path(out) / "runs" / name / f"seed-{seed}", {**shared, "seed": seed})
-        for name, config in zip(names, configs, strict=True)
+        Run(name, seed, config, Path(out) / "runs" / name / f"seed-{seed}", {**own, "seed": seed})
+        for name, (config, own) in rows.items()
         for seed in seeds
     ]
+
+
+def _variants(config: Path, options: Mapping[str, Any], alone: bool) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Name and options of the rows of a config."""
+    yield config.stem, options
+    if alone:
+        # Not before: torch and mmengine take seconds to import.
+        from cellseg.training.config import load_config
+
+        model = load_config(config, options).get("model", {})
+        modalities = list(model.get("modalities") or model.get("encoders", ()))
+        if len(modalities) > 1:
+            for name in modalities:
+                yield f"{config.stem}_{name}_only", {**options, "model.modalities": [name]}
 
 
 def check_runs(runs: Sequence[Run]) -> None:
