@@ -2,11 +2,16 @@
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from cellseg.cli import add_device, add_unsafe_load, make_parser, run_command
+
+if TYPE_CHECKING:
+    from cellseg.multimodal.late_fusion.study import Study
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -15,7 +20,8 @@ def build_parser() -> argparse.ArgumentParser:
         "Combine the class probabilities of several trained models with weights that are tuned on one split, and\n"
         "score them on another. The config.py of a work folder is Python and gets executed: open only folders that\n"
         "you trust.\n\nWrites weights.json (of the search that was best on the samples to tune on), late_fusion.md,\n"
-        "late_fusion.json, and probabilities/NAME.npz, which can be given instead of the work folder next time.",
+        "late_fusion.json, and probabilities/NAME.npz, which can be given instead of the work folder next time. With\n"
+        "--seeds, all that for each seed in seed-N, and late_fusion.md and late_fusion.json of all together.",
         "python tools/tune_late_fusion.py audio=work_dirs/audio face=work_dirs/face --compare early=work_dirs/early "
         "--out out/late_fusion",
     )
@@ -27,7 +33,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--per-class", action="store_true", help="weights of its own for every class")
     parser.add_argument("--tuners", nargs="+", default=[], metavar="NAME", help="only these (default: all)")
     parser.add_argument("--budget", type=int, default=200, help="evaluations of each tuner (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the tuners and baselines (default: %(default)s)")
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=0, help="of the tuners and baselines (default: %(default)s)")
+    seeds.add_argument(
+        "--seeds",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="of the trainings, tuners and baselines: every PATH is a folder with the work folders seed-N, as "
+        "compare_models.py writes them",
+    )
     parser.add_argument(
         "--shrinkage",
         type=float,
@@ -56,16 +71,40 @@ def build_parser() -> argparse.ArgumentParser:
 def run(options: argparse.Namespace) -> int:
     """Tune, print the table, write the files."""
     # torch and scikit-learn take seconds to import: --help and a mistyped option should not wait for them.
+    from cellseg.errors import InputError
     from cellseg.io.files import write_json, write_text
+    from cellseg.multimodal.late_fusion.inputs import of_seed
+    from cellseg.multimodal.late_fusion.table import pooled_values, study_table
+
+    _check_names(options)
+    out, seeds = Path(options.out), options.seeds
+    if seeds is None:
+        study, tables = _study(options, options.models, options.compare, options.seed)
+        _write_study(out, study, tables, options.task)
+        print(study_table([study]))
+        return 0
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InputError(f"--seeds: expected different whole numbers from 0 on, found {seeds}")
+    named = [[[of_seed(text, seed) for text in part] for part in (options.models, options.compare)] for seed in seeds]
+    found = [_study(options, models, others, seed) for seed, (models, others) in zip(seeds, named, strict=True)]
+    studies = [study for study, _ in found]
+    table = study_table(studies, seeds)
+    for seed, (study, tables) in zip(seeds, found, strict=True):
+        _write_study(out / f"seed-{seed}", study, tables, options.task)
+    write_json(out / "late_fusion.json", pooled_values(studies, seeds))
+    write_text(out / "late_fusion.md", table + "\n")
+    print(table)
+    return 0
+
+
+def _study(options: argparse.Namespace, models: list[str], compared: list[str], seed: int) -> tuple["Study", list]:
+    """What is found with one seed, and the probabilities of the models."""
     from cellseg.multimodal.late_fusion.inputs import read_models
-    from cellseg.multimodal.late_fusion.probabilities import save_probabilities
     from cellseg.multimodal.late_fusion.study import study_fusion
     from cellseg.multimodal.late_fusion.tuning import SHRINKAGE, TuningOptions
-    from cellseg.multimodal.late_fusion.weights_file import save_fusion_weights
 
     shrinkage = SHRINKAGE if options.shrinkage is None else options.shrinkage
-    search = TuningOptions(options.by, options.mean, options.per_class, options.budget, options.seed, shrinkage)
-    _check_names(options)
+    search = TuningOptions(options.by, options.mean, options.per_class, options.budget, seed, shrinkage)
     common = dict(
         splits=(options.split, options.unseen),
         task=options.task,
@@ -73,27 +112,34 @@ def run(options: argparse.Namespace) -> int:
         device=options.device,
         unsafe_load=options.unsafe_load,
     )
-    tables, others = read_models(options.models, **common), read_models(options.compare, **common)
-    classical = _baselines(options, tables, others)
+    tables, others = read_models(models, **common), read_models(compared, **common)
+    classical = _baselines(options, tables, others, seed)
     study = study_fusion(tables, search, options.tuners, [*others, *classical], options.split, options.unseen)
-    out = Path(options.out)
-    for table in (*tables, *others):
+    return study, [*tables, *others]
+
+
+def _write_study(out: Path, study: "Study", tables: list, task: str) -> None:
+    """The table, the weights that are kept, and the probabilities."""
+    from cellseg.io.files import write_json, write_text
+    from cellseg.multimodal.late_fusion.probabilities import save_probabilities
+    from cellseg.multimodal.late_fusion.table import study_table, study_values
+    from cellseg.multimodal.late_fusion.weights_file import save_fusion_weights
+
+    for table in tables:
         save_probabilities(out / "probabilities" / f"{table.name}.npz", table)
     found = study.chosen
     provenance = {
-        **study.to_dict()["options"],
+        **asdict(study.options),
         "tuner": found.tuner,
         "cost": found.cost,
         "evaluations": found.evaluations,
-        "task": options.task,
-        "tuned_on": {"split": options.split, "samples": study.samples[0]},
-        "models": {table.name: dict(table.source) for table in tables},
+        "task": task,
+        "tuned_on": {"split": study.splits[0], "samples": len(study.seen.ids)},
+        "models": {table.name: dict(table.source) for table in tables if table.name in found.weights.models},
     }
     save_fusion_weights(out / "weights.json", found.weights, provenance)
-    write_json(out / "late_fusion.json", study.to_dict())
-    write_text(out / "late_fusion.md", study.table() + "\n")
-    print(study.table())
-    return 0
+    write_json(out / "late_fusion.json", study_values(study))
+    write_text(out / "late_fusion.md", study_table([study]) + "\n")
 
 
 def _check_names(options: argparse.Namespace) -> None:
@@ -113,7 +159,7 @@ def _check_names(options: argparse.Namespace) -> None:
         raise InputError("--features: are what --baselines learn from; give these too, or leave it out")
 
 
-def _baselines(options: argparse.Namespace, tables: list, others: list) -> list:
+def _baselines(options: argparse.Namespace, tables: list, others: list, seed: int) -> list:
     """Tables of the classical classifiers that were asked for."""
     from cellseg.errors import InputError
     from cellseg.multimodal.late_fusion.classical import FeatureSamples, classify
@@ -127,7 +173,7 @@ def _baselines(options: argparse.Namespace, tables: list, others: list) -> list:
         samples = [FeatureSamples.of(table) for table in (*tables, *others) if table.features is not None]
     if not samples:
         raise InputError("--baselines: files of probabilities hold no features; give work folders or --features")
-    return [classify(each, kind, options.seed) for each in samples for kind in options.baselines]
+    return [classify(each, kind, seed) for each in samples for kind in options.baselines]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,22 @@ def test_work_folders_are_fused_and_answer_together(call, tmp_path):
     assert found == pytest.approx(expected, abs=1e-5)
     assert [answer["id"] for answer in answers] == [record.id for record in records]
     assert [answer["label"] for answer in answers] == [f"class {place}" for place in expected.argmax(axis=1)]
+    # The two as trainings of several seeds.
+    for name, order in (("a", folders), ("b", folders[::-1])):
+        for seed, folder in zip((0, 4), order, strict=True):
+            shutil.copytree(folder, tmp_path / "runs" / name / f"seed-{seed}")
+    models = [tmp_path / "runs" / name for name in "ab"]
+    common = ["--out", tmp_path / "seeds", "--budget", 10, "--device", "cpu"]
+    code, text, error = call(*models, "--seeds", 0, 4, *common)
+    assert code == 0, error
+    assert text == (tmp_path / "seeds" / "late_fusion.md").read_text() and "Seeds 0, 4: mean" in text
+    content = json.loads((tmp_path / "seeds" / "late_fusion.json").read_text())
+    first = {row["name"]: row for row in json.loads((out / "late_fusion.json").read_text())["rows"]}
+    each = [first[name]["scores"]["log_loss"] for name in ("one", "two")]
+    assert content["rows"][0]["scores"]["log_loss"] == each and content["rows"][1]["scores"]["log_loss"] == each[::-1]
+    for seed in (0, 4):
+        own = load_fusion_weights(tmp_path / "seeds" / f"seed-{seed}" / "weights.json")[1]
+        assert own["seed"] == seed and list(own["models"]) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +135,8 @@ def test_work_folders_are_fused_and_answer_together(call, tmp_path):
             "--features: are what --baselines learn from; give these too, or leave it out",
         ),
         (["{voice}", "--unseen", "val"], "tuning and scoring on 'val' alone says nothing of new samples"),
+        (["{voice}", "--seeds", "0", "0"], "--seeds: expected different whole numbers from 0 on, found [0, 0]"),
+        (["{voice}", "--seeds", "0"], "voice.csv/seed-0: --seeds: no such work folder; tools/compare_models.py trains"),
         (["={voice}"], "expected NAME=PATH, or the path of a work folder or file"),
         (["{voice}", "--budget", "1"], "--budget 1: equal weights and each of 1 models alone are always tried; give 2"),
     ],

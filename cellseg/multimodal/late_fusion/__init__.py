@@ -5,6 +5,7 @@ from cellseg.multimodal.late_fusion.combine import FusionWeights, combine
 from cellseg.multimodal.late_fusion.ensemble import LateEnsemble, load_late_ensemble
 from cellseg.multimodal.late_fusion.probabilities import ProbabilityTable, read_probabilities, save_probabilities
 from cellseg.multimodal.late_fusion.study import Study, study_fusion
+from cellseg.multimodal.late_fusion.table import study_table
 from cellseg.multimodal.late_fusion.tuning import TuningOptions, align, tune_weights
 from cellseg.multimodal.late_fusion.weights_file import load_fusion_weights, save_fusion_weights
 
@@ -25,5 +26,6 @@ __all__ = [
     "save_fusion_weights",
     "save_probabilities",
     "study_fusion",
+    "study_table",
     "tune_weights",
 ]

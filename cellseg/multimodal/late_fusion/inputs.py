@@ -27,6 +27,19 @@ def parse_model(text: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
+def of_seed(text: str, seed: int) -> str:
+    """``NAME=PATH`` of the training of one seed, where ``text`` names a folder of trainings of several.
+
+    Raises:
+        MissingFileError: there is no folder ``seed-N`` in it.
+    """
+    name, path = parse_model(text)
+    folder = path / f"seed-{seed}"
+    if not folder.is_dir():
+        raise MissingFileError(f"{folder}: --seeds: no such work folder; tools/compare_models.py trains with seeds")
+    return f"{name}={folder}"
+
+
 def read_models(
     texts: Sequence[str],
     splits: Sequence[str],

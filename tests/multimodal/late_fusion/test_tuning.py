@@ -1,12 +1,15 @@
-"""The search for weights: what it finds, its candidates and its budget; and the table of a study."""
+"""The search for weights: what it finds, its candidates and its budget; and the table of studies."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cellseg.errors import InputError
-from cellseg.multimodal.late_fusion import TuningOptions, align, combine, study_fusion, tune_weights
+from cellseg.multimodal.late_fusion import TuningOptions, align, combine, study_fusion, study_table, tune_weights
 from cellseg.multimodal.late_fusion.combine import FusionWeights
 from cellseg.multimodal.late_fusion.scores import SCORES
+from cellseg.multimodal.late_fusion.table import differences, pooled_values
 from cellseg.multimodal.late_fusion.tuning import Tuned, best_of
 from cellseg.multimodal.metrics import accuracy, macro_f1
 
@@ -114,22 +117,63 @@ def test_a_study_scores_everything_on_samples_that_were_not_tuned_on(table):
     mean = held_out.probabilities[:2].mean(axis=0)
     equal = accuracy(mean.argmax(1), held_out.labels)
     assert rows["uniform"].scores["accuracy"] == pytest.approx(equal)
-    assert rows["uniform"].difference["accuracy"] is None and rows["uniform"].weights == {"one": 0.5, "two": 0.5}
+    apart = differences([study])
+    assert apart["uniform"]["accuracy"] is None and rows["uniform"].weights == {"one": 0.5, "two": 0.5}
     early = accuracy(held_out.probabilities[2].argmax(1), held_out.labels)
-    value, low, high = rows["early"].difference["accuracy"]
+    value, low, high = apart["early"]["accuracy"]
     assert value == pytest.approx(early - equal) and low <= value <= high
     best = rows[study.chosen.tuner]
     assert best.tuned == max(row.tuned for row in study.rows if row.kind == "tuner")
-    assert study.splits == ("val", "test") and study.samples == (20, 20) and study.groups == 20
+    assert study.splits == ("val", "test") and (len(study.seen.ids), len(study.unseen.ids)) == (20, 20)
 
 
 def test_the_table_of_a_study(table):
     tables = [table("one", 1.5, seed=1), table("two", 1.5, seed=2)]
-    text = study_fusion(tables, TuningOptions(budget=30, per_class=True), ["aquila"]).table()
+    text = study_table([study_fusion(tables, TuningOptions(budget=30, per_class=True), ["aquila"])])
     lines = text.splitlines()
     assert lines[2].startswith("|  | accuracy (val) | accuracy | macro_f1 | log_loss | accuracy - uniform |")
     assert [line.split(" | ")[0] for line in lines[4:8]] == ["| one", "| two", "| uniform", "| aquila *"]
     assert lines[-2] == "- uniform: one 0.500; two 0.500" and lines[-1].startswith("- aquila: one (bad ")
+
+
+def test_studies_of_several_seeds_are_one_table(table):
+    def study(seed):
+        tables = [table("one", 1.5, seed=seed), table("two", 1.5, seed=9 + seed)]
+        return study_fusion(tables, TuningOptions(budget=30, seed=seed), ["aquila"])
+
+    studies = [study(1), study(2)]
+    names = ["one", "two", "uniform", "aquila"]
+    scores = {name: [one.rows[place].scores["accuracy"] for one in studies] for place, name in enumerate(names)}
+    value, low, high = differences(studies)["one"]["accuracy"]
+    assert value == pytest.approx(np.mean(scores["one"]) - np.mean(scores["uniform"])) and low < value < high
+    lines = study_table(studies, [1, 2]).splitlines()
+    assert lines[0].startswith(
+        "Seeds 1, 2: mean ± standard deviation. 20 samples of 'val' to tune on, 20 of 'test' in 20 "
+    )
+    mean, spread = np.mean(scores["one"]), np.std(scores["one"], ddof=1)
+    assert lines[4].split(" | ")[2] == f"{mean:.4f} ± {spread:.4f}" and spread > 0
+    kept = [one.chosen.tuner for one in studies].count("aquila")
+    assert lines[7].split(" | ")[0] == ("| aquila" if not kept else f"| aquila *{kept}") and len(lines) == 8
+    values = pooled_values(studies, [1, 2])
+    assert values["seeds"] == [1, 2] and [row["name"] for row in values["rows"]] == names
+    assert values["rows"][0]["scores"]["accuracy"] == scores["one"] and "seed" not in values["options"]
+    assert values["chosen"] == [one.chosen.tuner for one in studies]
+
+
+def test_studies_of_other_samples_or_rows_are_refused(table):
+    whole = study_fusion([table("one")], TuningOptions(), ["uniform"])
+    other = study_fusion([table("two")], TuningOptions(), ["uniform"])
+    with pytest.raises(InputError, match="studies of other rows: one, uniform, and two, uniform"):
+        differences([whole, other])
+    turned = study_fusion([table("one")], TuningOptions(), ["uniform"], tune_split="test", held_out="val")
+    with pytest.raises(InputError, match="studies of other"):
+        differences([whole, turned])
+    part = table("one")
+    splits = list(part.splits)
+    splits[splits.index("test")] = "train"
+    fewer = replace(part, splits=tuple(splits))
+    with pytest.raises(InputError, match="studies of other held-out samples; train all seeds with the same splits"):
+        differences([whole, study_fusion([fewer], TuningOptions(), ["uniform"])])
 
 
 def test_one_split_for_both_and_names_of_tuners_are_refused(table):
