@@ -76,8 +76,9 @@ class LSTMAttentionCaptioner(Captioner):
     """Show, attend and tell: writes with an ``AttendingLSTM``.
 
     The next word follows from ``L_o (E y + L_h h + L_z z)`` (equation 7), and the loss has the term
-    ``coverage sum_i (1 - sum_t alpha_ti)^2`` (equation 14), mean over the captions: all image tokens are to be looked
-    at equally long.
+    ``coverage sum_i (1 - sum_t alpha_ti)^2`` (equation 14): all image tokens are to be looked at equally long. There it
+    stands beside the sum over the words of a caption; where the mean over words is taken (``per``), it is divided by
+    their number, too, or it would outweigh them by as much.
 
     Args:
         channels: length of the fused representation, which this head does not use.
@@ -112,7 +113,7 @@ class LSTMAttentionCaptioner(Captioner):
         check_modalities("LSTMAttentionCaptioner", [image], token_channels)
         self.image, self.modalities = image, (image,)
         self.coverage = coverage
-        self.loss_options = loss_options(label_smoothing, per)
+        self.per, self.loss_options = per, loss_options(label_smoothing, per)
         self.embedding = nn.Embedding(self.vocabulary_size, embedding)
         self.lstm = AttendingLSTM(token_channels[image], embedding, width)
         self.from_hidden = nn.Linear(width, embedding)
@@ -131,7 +132,7 @@ class LSTMAttentionCaptioner(Captioner):
         looked = (weights * real.unsqueeze(2)).sum(dim=1)
         # A stand-in is looked at all the time; nothing is to be learned from that.
         seen = fused.tokens[self.image].mask[present].any(dim=1, keepdim=True) & memory[1]
-        uneven = ((1 - looked).square() * seen).sum(dim=1).mean()
+        uneven = ((1 - looked).square() * seen).sum() / (real.sum() if self.per == "token" else len(seen))
         entropy = caption_loss(self.normalise(scores), after, real, **self.loss_options)
         return {"loss": entropy, "loss_coverage": self.coverage * uneven}
 

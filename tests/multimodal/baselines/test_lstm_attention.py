@@ -84,6 +84,11 @@ def test_the_head_does_what_its_formulas_say(pair, settled):
         uneven.append(sum((1 - each) ** 2 for each in looked))
     losses = head.loss(fused, target)
     torch.testing.assert_close(losses["loss"], sum(entropies) / 9)
+    torch.testing.assert_close(losses["loss_coverage"], 0.7 * sum(uneven) / 9)
+    # As printed: both terms for each caption.
+    head.per, head.loss_options = "sample", dict(head.loss_options, per="sample")
+    losses = head.loss(fused, target)
+    torch.testing.assert_close(losses["loss"], sum(entropies) / 3)
     torch.testing.assert_close(losses["loss_coverage"], 0.7 * sum(uneven) / 3)
 
 
@@ -102,14 +107,15 @@ def test_coverage_makes_attention_even(pair, settled):
     target["mask"][:] = True
     fused = Fused(torch.zeros(3, 9), tokens, {})
     optimizer = torch.optim.Adam(head.parameters(), lr=0.02)
-    first = head.loss(fused, target)["loss_coverage"].item()
+    # Each caption has 4 words.
+    first = 4 * head.loss(fused, target)["loss_coverage"].item()
     for _ in range(100):
         optimizer.zero_grad()
         head.loss(fused, target)["loss_coverage"].backward()
         optimizer.step()
     # 4 words look at 5 tokens: at best each is looked at for 4/5 of a word.
     assert first > 0.4
-    assert head.loss(fused, target)["loss_coverage"].item() == pytest.approx(5 * 0.2**2, abs=0.02)
+    assert 4 * head.loss(fused, target)["loss_coverage"].item() == pytest.approx(5 * 0.2**2, abs=0.02)
 
 
 def test_the_fusion_holds_its_contract(check_fusion, settled):
