@@ -26,5 +26,7 @@ model = dict(
 )
 augmentation = dict(horizontal_flip=True, shift=0.1)
 best_by = "classification_macro_f1"
-iterations = 400
-train_cfg = dict(val_interval=50)
+# 235 pictures are soon known by heart: with a rate of 1e-3 the validation loss rises before the first validation.
+learning_rate = 2e-4
+iterations = 200
+train_cfg = dict(val_interval=20)
