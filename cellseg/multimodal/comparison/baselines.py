@@ -4,6 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from cellseg.multimodal.comparison.predictions import Row, SplitPredictions
 from cellseg.multimodal.comparison.scores import most_given
 from cellseg.multimodal.data import Record
@@ -12,12 +14,14 @@ from cellseg.multimodal.data.record import plain_text
 
 MAJORITY = "majority"
 QUESTION_ONLY = "question only"
+MEAN = "mean"
 
 
 def baseline_predictions(predictions: SplitPredictions, train: Sequence[Record]) -> dict[str, SplitPredictions]:
     """What simple baselines answer to the samples that a model answered.
 
-    - ``majority``: the class, or the answer, that the training has most often;
+    - ``majority``: the class, the answer, or the value of each label, that the training has most often;
+    - ``mean``, of regression: the mean of each number in the training;
     - ``question only``, of vqa: the answer that the training gives most often to that very question, or the majority
       where it has not been asked there.
 
@@ -30,7 +34,13 @@ def baseline_predictions(predictions: SplitPredictions, train: Sequence[Record])
     """
     majority = {task: _majority(task, rows, predictions, train) for task, rows in predictions.rows.items()}
     asked = {task: _question_only(rows, predictions, train) for task, rows in predictions.rows.items() if task == "vqa"}
-    found = {MAJORITY: majority, QUESTION_ONLY: asked}
+    mean = {"value": list(predictions.description.target_mean)}
+    means = {
+        task: [replace(row, prediction=mean) for row in rows]
+        for task, rows in predictions.rows.items()
+        if task == "regression"
+    }
+    found = {MAJORITY: majority, QUESTION_ONLY: asked, MEAN: means}
     known = {name: {task: rows for task, rows in each.items() if rows} for name, each in found.items()}
     return {name: SplitPredictions(predictions.description, each) for name, each in known.items() if each}
 
@@ -39,6 +49,10 @@ def _majority(task: str, rows: Sequence[Row], predictions: SplitPredictions, tra
     if task == "vqa":
         answer = _answer_number(_first(_answers(train)), predictions)
         return [replace(row, prediction={"answer": answer}) for row in rows]
+    if task == "multilabel":
+        known = np.array([record.targets[task] for record in train if task in record.targets], np.float64)
+        often = np.nanmean(known, axis=0)
+        return [replace(row, prediction={"probabilities": often.tolist()}) for row in rows]
     if task not in NAMES_OF_TASK:
         return []
     names = predictions.description.names_of(task)

@@ -16,7 +16,7 @@ from cellseg.multimodal.metrics.words import ngrams
 
 BLEU_LENGTHS = (1, 2)
 TOP = (1, 5)
-SMALLER_IS_BETTER = ("mae",)
+SMALLER_IS_BETTER = ("mae", "rmse")
 # Before the kind of question in the name of a score.
 KIND_ACCURACY = "accuracy:"
 
@@ -65,7 +65,7 @@ def score_predictions(predictions: SplitPredictions) -> dict[str, dict[str, Samp
     - classification, domain, environment: ``accuracy``, ``macro_f1``; multilabel likewise, over labels;
     - vqa: ``accuracy``, and ``macro_f1`` of the answer that most annotators gave; ``accuracy:KIND`` of the questions of
       each kind, where the data names kinds;
-    - regression: ``mae``, over the known numbers;
+    - regression: ``mae``, ``rmse``, ``r2``, each the mean over the numbers of a sample;
     - captioning: ``bleu1``, ``bleu2``, ``cider``, ``rouge``;
     - matching: ``accuracy`` of true and drawn wrong captions; ``image_to_text_top1`` and so on of the picture's and the
       caption's search through the whole split: by the probability where all pairs were asked, else by embeddings.
@@ -115,9 +115,25 @@ def _labels(rows: Sequence[Row], about: DataDescription) -> dict[str, SampleScor
 
 
 def _numbers(rows: Sequence[Row], about: DataDescription) -> dict[str, SampleScore]:
-    apart = np.abs(np.array([row.prediction["value"] for row in rows]) - np.array([row.truth for row in rows]))
-    sums = np.stack([np.nansum(apart, axis=1), (~np.isnan(apart)).sum(axis=1)], axis=1)
-    return {"mae": _score(rows, sums.astype(np.float64))}
+    true = np.array([row.truth for row in rows], np.float64)
+    error = np.array([row.prediction["value"] for row in rows]) - true
+    parts = [np.abs(error), error**2, true, true**2, np.ones_like(true)]
+    sums = np.concatenate([np.where(np.isnan(true), 0.0, part) for part in parts], axis=1)
+    return {name: _score(rows, sums, partial(_of_numbers, name)) for name in ("mae", "rmse", "r2")}
+
+
+def _of_numbers(name: str, sums: Counts) -> Counts:
+    """Errors of ``[..., 5 K]`` sums, see ``metrics.regression_scores``; a number without a score does not count."""
+    off, squared, total, squares, many = np.split(sums, 5, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if name == "r2":
+            spread = squares - total**2 / many
+            # What rounding leaves of equal truths is no spread.
+            values = np.where(spread > 1e-9 * squares, 1 - squared / spread, np.nan)
+        else:
+            values = off / many if name == "mae" else np.sqrt(squared / many)
+        there = np.isfinite(values)
+        return np.where(there, values, 0.0).sum(axis=-1) / there.sum(axis=-1)
 
 
 def most_given(answers: Sequence[str]) -> str:

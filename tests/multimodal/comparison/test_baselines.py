@@ -1,5 +1,8 @@
 """Baselines that look at nothing, or at the question alone."""
 
+import numpy as np
+import pytest
+
 from cellseg.multimodal.comparison.baselines import baseline_predictions
 from cellseg.multimodal.comparison.predictions import Row, SplitPredictions
 from cellseg.multimodal.data import DataDescription, Record
@@ -37,6 +40,28 @@ def test_the_majority_and_the_answer_to_the_question():
     assert [row.prediction["answer"] for row in found["question only"].rows["vqa"]] == [1, 1, 0, 0]
     assert [row.id for row in found["question only"].rows["vqa"]] == ["q0", "q1", "q2", "q3"]
     assert "classification" not in found["question only"].rows
+
+
+def test_labels_have_a_majority_and_numbers_a_mean():
+    about = DataDescription(
+        tasks=("multilabel", "regression"),
+        modalities={},
+        label_names=("x", "y"),
+        target_names=("p",),
+        target_mean=(2.5,),
+        target_std=(1.0,),
+    )
+    labels = [[1, 0], [1, np.nan], [0, 1], [1, 0]]
+    train = [Record(f"r{place}", {"text": "t"}, {"multilabel": np.array(row)}) for place, row in enumerate(labels)]
+    rows = {
+        "multilabel": [Row("s", "g", {"probabilities": [0.1, 0.9]}, [0.0, 1.0])],
+        "regression": [Row("s", "g", {"value": [9.0]}, [2.0])],
+    }
+    found = baseline_predictions(SplitPredictions(about, rows), train)
+    assert list(found) == ["majority", "mean"]
+    assert found["majority"].rows["multilabel"][0].prediction["probabilities"] == pytest.approx([3 / 4, 1 / 3])
+    assert found["mean"].rows["regression"][0].prediction == {"value": [2.5]}
+    assert "regression" not in found["majority"].rows and "multilabel" not in found["mean"].rows
 
 
 def test_tasks_without_a_majority_have_no_baseline():

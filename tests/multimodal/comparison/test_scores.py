@@ -109,6 +109,12 @@ def test_numbers_and_labels_are_scored_as_by_the_metrics():
         "regression", rows_of([{"value": row} for row in (truths + 0.5).tolist()], truths.tolist())
     )
     assert found["mae"].value == pytest.approx(0.5) and expected["mae"] == pytest.approx(0.5)
+    # Known numbers are not equally many, nor are errors equally large; and one number is the same everywhere.
+    found, expected = scored("regression", rows_of([{"value": row} for row in (truths**2).tolist()], truths.tolist()))
+    assert {name: score.value for name, score in found.items()} == pytest.approx(expected) and expected["r2"] < 0.9
+    same = np.where(np.isnan(truths), np.nan, [1e4 / 3, 1.0]) + [0.0, 1.0] * truths
+    found, expected = scored("regression", rows_of([{"value": [1.0, 2.0]}] * 6, same.tolist()))
+    assert {name: score.value for name, score in found.items()} == pytest.approx(expected)
     labels = RANDOM.integers(2, size=(9, 2)).astype(float)
     labels[4, 0] = np.nan
     predictions = [{"probabilities": row} for row in RANDOM.random((9, 2)).tolist()]
