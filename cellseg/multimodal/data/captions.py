@@ -55,8 +55,8 @@ def read_captions(
 
 
 def group_of_pictures(records: Sequence[Record]) -> tuple[str, ...]:
-    """How pictures are grouped: by their group where all have one, else each for itself."""
-    return ("group",) if records and all(record.group is not None for record in records) else ("image",)
+    """How pictures are grouped: by their group where they have one (all must, then), else each for itself."""
+    return ("group",) if any(record.group is not None for record in records) else ("image",)
 
 
 def _read_coco(content: Any, path: Path, images: Path, split: str | None) -> list[Record]:

@@ -69,7 +69,7 @@ def read_features(
             raise InputError(f"{row.where}: id {identity!r} stands in none of {', '.join(tables.values())}")
         records.append(Record(identity, inputs, row.targets, split=row.split, group=row.group, where=row.where))
     names |= {name: table.names for name, table in read.items() if table.kind == "tabular"}
-    group_by = ("group",) if all(record.group is not None for record in records) else ("row",)
+    group_by = ("group",) if any(record.group is not None for record in records) else ("row",)
     return RecordSet(records, {name: table.kind for name, table in read.items()}, names, group_by, str(root)).check()
 
 

@@ -24,22 +24,23 @@ def assign_splits(
 
     Args:
         records: of a data set.
-        split_by: ``file``: as each record says. ``group``: by groups. None: as the records say where all do.
+        split_by: ``file``: as each record says. ``group``: by groups. None: as the records say, by groups if none does.
         group_by: what records of one split have in common; records that agree in any of these stay together:
-            ``row`` (each for itself), ``image``, ``sentence`` (the text, or any caption), ``presentation`` (the image's
-            name without its last number: ``dev-12-0.png`` and ``dev-12-3.png`` are one), ``group``, ``domain``,
-            ``environment``.
+            ``row`` (each for itself), ``image`` (any image file, of whatever modality; a record without one stands for
+            itself), ``sentence`` (the text, or any caption), ``presentation`` (the image's name without its last
+            number: ``dev-12-0.png`` and ``dev-12-3.png`` are one), ``group``, ``domain``, ``environment``.
         fractions: of the records that train, validate and test; groups are never cut, so it comes out near to that.
         seed: of the order of the groups.
         where: file, for messages.
 
     Raises:
-        InputError: an unknown way, or a record without what it is to be split by.
+        InputError: an unknown way, or a record without what it is to be split by, such as one of few without a split.
     """
     said = [record.split is not None for record in records]
-    if split_by == "file" and not all(said):
-        raise InputError(f"{records[said.index(False)].where}: has no split; use source.split_by='group'")
-    if split_by == "file" or (split_by is None and all(said)):
+    if split_by == "file" or (split_by is None and any(said)):
+        if not all(said):
+            others = ", and others have one; fill it in, or" if any(said) else ";"
+            raise InputError(f"{records[said.index(False)].where}: has no split{others} use source.split_by='group'")
         return {split: [record for record in records if record.split == split] for split in SPLITS}
     groups = group_records(records, group_by)
     ordered = sorted(groups, key=lambda group: records[group[0]].id)
@@ -54,6 +55,9 @@ def group_records(records: Sequence[Record], group_by: Sequence[str]) -> list[li
     if unknown or not group_by:
         found = repr(unknown[0]) if unknown else "nothing"
         raise InputError(f"source.group_by: expected some of {', '.join(_VALUES)}, found {found}")
+    for name in group_by:
+        if name in _OF_IMAGES and records and not any(_VALUES[name](record) for record in records):
+            raise InputError(f"{records[0].where}: has no image file to be grouped by; choose another source.group_by")
     leader = list(range(len(records)))
     first: dict[tuple[str, str], int] = {}
     for index, record in enumerate(records):
@@ -90,15 +94,12 @@ def _fill(groups: Sequence[Sequence[int]], fractions: Sequence[float]) -> dict[s
     return chosen
 
 
-def _image(record: Record) -> list[str]:
-    image = record.inputs.get("image")
-    if not isinstance(image, Path):
-        raise InputError(f"{record.where}: has no image file to be grouped by; choose another source.group_by")
-    return [str(image)]
+def _images(record: Record) -> list[str]:
+    return [str(value) for value in record.inputs.values() if isinstance(value, Path)]
 
 
-def _presentation(record: Record) -> list[str]:
-    return [_LAST_NUMBER.sub("", str(Path(image).with_suffix(""))) for image in _image(record)]
+def _presentations(record: Record) -> list[str]:
+    return [_LAST_NUMBER.sub("", str(Path(image).with_suffix(""))) for image in _images(record)]
 
 
 def _sentences(record: Record) -> list[str]:
@@ -120,10 +121,11 @@ def _named(name: str) -> Callable[[Record], list[str]]:
 
 _VALUES: Mapping[str, Callable[[Record], list[str]]] = {
     "row": lambda record: [record.id],
-    "image": _image,
+    "image": _images,
     "sentence": _sentences,
-    "presentation": _presentation,
+    "presentation": _presentations,
     "group": _named("group"),
     "domain": _named("domain"),
     "environment": _named("environment"),
 }
+_OF_IMAGES = ("image", "presentation")

@@ -65,7 +65,7 @@ def read_table(
     numbers = {name: tuple(column) for name, (_, column) in shown.items() if not isinstance(column, str)}
     numbers |= {name: tuple(wanted[name]) for name in NUMBERED if name in wanted}
     kinds = {name: kind for name, (kind, _) in shown.items()}
-    group_by = ("group",) if "group" in about else ("image",) if kinds.get("image") == "image" else ("row",)
+    group_by = ("group",) if "group" in about else ("image",) if "image" in kinds.values() else ("row",)
     return RecordSet(records, kinds, numbers, group_by, str(path)).check()
 
 

@@ -1,25 +1,23 @@
 """Words and n-grams of captions, as caption scores count them."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 
 from cellseg.errors import InputError
+from cellseg.multimodal.data.tokenizer import split_words
 
 Words = Sequence[str]
 NGram = tuple[str, ...]
-# Words with inner apostrophes, hyphens, points and commas ("a man's t-shirt", "1,000", "3.5"); punctuation is left out,
-# as the usual evaluation of captions leaves it out.
-_WORD = re.compile(r"\w+(?:['’.,-]\w+)*")
 
 
 def caption_words(text: str) -> list[str]:
-    """The words of a caption in small letters, without punctuation.
+    """The words of a caption in small letters, without accents and punctuation.
 
-    The usual evaluation cuts words with a Java program (Penn Treebank rules), which parts "man's" into two; the scores
-    of one text can differ in the third digit.
+    Cut as the models' tokenizer cuts ("man's" is two words, "t-shirt" too), so that a caption that a model writes word
+    for word is equal to it. The usual evaluation cuts with a Java program (Penn Treebank rules), which leaves "t-shirt"
+    and accents as they are; the scores of one text can differ in the third digit.
     """
-    return _WORD.findall(text.lower())
+    return [word for word in split_words(text) if any(letter.isalnum() for letter in word)]
 
 
 def ngrams(words: Words, length: int) -> Counter[NGram]:

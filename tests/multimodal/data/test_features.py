@@ -7,6 +7,7 @@ import pytest
 
 from cellseg.errors import InputError, MissingFileError
 from cellseg.multimodal.data.features import read_feature_table, read_features
+from cellseg.multimodal.data.splits import group_records
 
 TABLES = {"audio": "audio.npz", "clinical": "clinical.csv"}
 
@@ -18,6 +19,16 @@ def folder(tmp_path, write_lines):
     write_lines("clinical.csv", "id,age,sex", "1,30,0", "3,,", "4,50,")
     write_lines("labels.csv", "id,split,group,label,y", "4,val,g2,b,1.5", "1,train,g1,a,", "3,train,g1,a,2")
     return tmp_path
+
+
+def test_a_group_that_is_missing_in_one_row_is_no_group_of_its_own(folder, write_lines):
+    write_lines("labels.csv", "id,group,label", "4,,b", "1,g1,a", "3,g1,a")
+    read = read_features(str(folder), TABLES, "labels.csv", {"classification": "label"})
+    with pytest.raises(InputError) as error:
+        group_records(read.records, read.group_by)
+    assert str(error.value).endswith(
+        "labels.csv, line 2: has no group to be grouped by; choose another source.group_by"
+    )
 
 
 def test_tables_are_joined_by_id(folder):

@@ -99,12 +99,33 @@ def test_what_the_file_says():
     records = [record("a", split="val"), record("b", split="train"), record("c", split="val")]
     assert split_ids(records) == split_ids(records, "file") == {"train": ["b"], "val": ["a", "c"], "test": []}
     assert split_ids(records, "group", fractions=(1.0, 0.0, 0.0))["train"] == ["a", "b", "c"]
-    # One row without a split: it is no file's split.
+    # One row without a split: whatever it is given, rows that the file keeps for testing must not train.
     mixed = [*records, record("d")]
-    assert sum(len(ids) for ids in split_ids(mixed, fractions=(1.0, 0.0, 0.0)).values()) == 4
+    assert split_ids(mixed, "group", fractions=(1.0, 0.0, 0.0))["train"] == ["a", "b", "c", "d"]
+    for split_by in ("file", None):
+        with pytest.raises(InputError) as error:
+            split_ids(mixed, split_by)
+        expected = "row d: has no split, and others have one; fill it in, or use source.split_by='group'"
+        assert str(error.value) == expected
     with pytest.raises(InputError) as error:
-        split_ids(mixed, "file")
+        split_ids([record("d")], "file")
     assert str(error.value) == "row d: has no split; use source.split_by='group'"
+
+
+def test_pictures_of_whatever_modality_keep_their_rows_together():
+    def pictures(identity, **files):
+        return Record(identity, {name: Path(file) for name, file in files.items()} | {"age": [1.0]}, {})
+
+    records = [
+        pictures("a", rgb="1.png", slope="s1.png"),
+        pictures("b", rgb="2.png"),
+        pictures("c", rgb="3.png", slope="s1.png"),
+        pictures("d"),
+        pictures("e"),
+        pictures("f", slope="2.png"),
+    ]
+    # Rows without a picture stand for themselves.
+    assert grouped(records, "image") == [["a", "c"], ["b", "f"], ["d"], ["e"]]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_numbers_names_and_arrays(tmp_path, write_images, write_lines):
         "regression": ("height", "weight"),
         "multilabel": ("cough", "fever"),
     }
-    assert read.group_by == ("row",)
+    assert read.group_by == ("image",)
     first = read.records[0]
     np.testing.assert_array_equal(first.inputs["clinical"], np.float32([30, np.nan]))
     np.testing.assert_array_equal(first.targets["regression"], np.float32([1.5, np.nan]))
