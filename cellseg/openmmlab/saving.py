@@ -21,6 +21,9 @@ from cellseg.io.files import atomic_path, write_text
 
 LAST_CHECKPOINT = "last_checkpoint"
 
+# How scores end of which the smallest is the best.
+_SMALLER_IS_BETTER = ("mae", "rmse", "loss")
+
 
 class AtomicLocalBackend(LocalBackend):
     """mmengine's backend for local paths, whose files are never seen half-written."""
@@ -43,8 +46,18 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     def before_train(self, runner) -> None:
-        """Find the folder of the checkpoints, and remove what an interrupted saving left there."""
+        """Find the folder of the checkpoints, and remove what an interrupted saving left there.
+
+        Raises:
+            InputError: the best weights would be the worst.
+        """
         super().before_train(runner)
+        for name, rule in zip(self._chosen_by, self.rules if self._chosen_by else (), strict=True):
+            if rule == "greater" and name.endswith(_SMALLER_IS_BETTER):
+                raise InputError(
+                    f"best_by={name!r}: the smallest is the best; choose a score of which the largest is, or set "
+                    "default_hooks.checkpoint.rule='less', too"
+                )
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             for leftover in Path(self.out_dir).glob(".*.pth"):
                 leftover.unlink()
@@ -90,7 +103,17 @@ class AtomicCheckpointHook(CheckpointHook):
         runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
         return [self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(old)) for old in dropped]
 
+    @property
+    def _chosen_by(self) -> list[str]:
+        """Scores that the best weights are chosen by, one by one; without what mmengine chooses itself."""
+        return [] if self.save_best is None or self.save_best == "auto" else list(self.key_indicators)
+
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        missing = [name for name in self._chosen_by if name not in metrics]
+        if missing and metrics:
+            raise InputError(
+                f"best_by={missing[0]!r}: the validation gives no such score; it gives {', '.join(metrics)}"
+            )
         # mmengine removes the previous best before it saves the new one, through self.file_backend.
         with self._removals_at_the_end():
             super()._save_best_checkpoint(runner, metrics)

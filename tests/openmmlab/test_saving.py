@@ -132,6 +132,22 @@ def test_the_previous_best_goes_after_the_new_one_is_saved(toy_runner, tmp_path,
     assert names(tmp_path / "work") == ["best_toy_score_iter_8.pth", "iter_12.pth"]
 
 
+def test_a_score_that_the_validation_does_not_give_is_named(toy_runner):
+    with pytest.raises(InputError) as error:
+        toy_runner(checkpoint=BEST | {"save_best": "toy/skore"}, scores=[0.1, 0.2, 0.3]).train()
+    assert str(error.value) == "best_by='toy/skore': the validation gives no such score; it gives toy/score"
+
+
+@pytest.mark.parametrize("name", ["val_loss", "regression_mae", "regression_rmse"])
+def test_the_worst_weights_are_not_kept_as_the_best(toy_runner, name):
+    with pytest.raises(InputError) as error:
+        toy_runner(checkpoint=BEST | {"save_best": name}).train()
+    assert str(error.value).startswith(f"best_by='{name}': the smallest is the best; choose a score of which the larg")
+    # By its own rule it may be; that the toy has no such score is another matter.
+    with pytest.raises(InputError, match="the validation gives no such score"):
+        toy_runner(checkpoint=BEST | {"save_best": name, "rule": "less"}, scores=[0.1, 0.2, 0.3]).train()
+
+
 def test_a_best_that_is_found_again_under_its_name_stays(toy_runner, tmp_path):
     toy_runner(checkpoint=BEST | {"max_keep_ckpts": -1}, scores=[0.1, 0.2, 0.3], iterations=12).train()
     (tmp_path / "work/last_checkpoint").write_text(str(tmp_path / "work/iter_12.pth"))
