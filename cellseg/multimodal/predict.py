@@ -82,7 +82,9 @@ class Predictor:
         self.description = description
         self._maker = SampleMaker(description)
 
-    def predict(self, records: Sequence[Record | Mapping[str, Any]], batch_size: int = 32) -> list[dict[str, Any]]:
+    def predict(
+        self, records: Sequence[Record | Mapping[str, Any]], batch_size: int = 32, allow_empty: bool = False
+    ) -> list[dict[str, Any]]:
         """Answer every task for some records.
 
         Args:
@@ -90,6 +92,8 @@ class Predictor:
                 a ``.npy`` file, a text, an array, of a tabular modality numbers (a list, or by name; None where
                 unknown). A modality may be left out.
             batch_size: records at once.
+            allow_empty: whether a record may have none of the model's modalities; the answer is what the model says
+                when it sees nothing.
 
         Returns:
             By record ``id`` and by task: classification ``label`` and ``probabilities`` by name; multilabel ``labels``
@@ -99,7 +103,7 @@ class Predictor:
         Raises:
             InputError, MissingFileError: a record that cannot be used; names it.
         """
-        read = [self._read(record, index) for index, record in enumerate(records)]
+        read = [self._read(record, index, allow_empty) for index, record in enumerate(records)]
         answers: list[dict[str, Any]] = []
         for start in range(0, len(read), batch_size):
             batch = collate_samples([self._maker.make(record) for record in read[start : start + batch_size]])
@@ -110,7 +114,7 @@ class Predictor:
             for record, answer in zip(read, answers, strict=True)
         ]
 
-    def _read(self, record: Record | Mapping[str, Any], index: int) -> Record:
+    def _read(self, record: Record | Mapping[str, Any], index: int, allow_empty: bool) -> Record:
         if isinstance(record, Record):
             read = Record(record.id, record.inputs, where=record.where or f"record {record.id}")
         else:
@@ -122,7 +126,7 @@ class Predictor:
         prompted = self.description.prompt and "captioning" in self.model.heads and "text" not in read.inputs
         if prompted and "text" in known:
             read = Record(read.id, {**read.inputs, "text": self.description.prompt}, where=read.where)
-        if not any(name in read.inputs for name in known):
+        if not allow_empty and not any(name in read.inputs for name in known):
             raise InputError(f"{read.where}: has no input; expected {' or '.join(known)}")
         return read
 

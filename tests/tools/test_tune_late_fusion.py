@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cellseg.errors import InputError
 from cellseg.multimodal.late_fusion import load_fusion_weights, load_late_ensemble, read_probabilities
 from cellseg.training.door import train
 
@@ -77,6 +78,8 @@ def test_classical_baselines_learn_from_a_feature_table(call, tmp_path):
 def test_work_folders_are_fused_and_answer_together(call, tmp_path):
     short = {"iterations": 20, "train_cfg.val_interval": 20, "source.options.count": 60}
     short["source.options.signal"] = "redundant"
+    # Samples without what one of the models reads are tuned on and answered all the same.
+    short["source.options.missing"] = {"one": 0.4, "two": 0.3}
     lines = CONFIGS["TABLES"].splitlines()
     for name, other in (("one", "two"), ("two", "one")):
         text = "\n".join(line for line in lines if f"{other}=dict(" not in line and "fusion=" not in line)
@@ -96,7 +99,10 @@ def test_work_folders_are_fused_and_answer_together(call, tmp_path):
     records = open_trained(folders[0], "cpu").data.records("test")
     places = [said[0].ids.index(record.id) for record in records]
     expected = ensemble.weights.combine(np.stack([each.probabilities[places] for each in said]))
+    assert {len(record.inputs) for record in records} == {1, 2}
     answers = ensemble.predict(records)
+    with pytest.raises(InputError, match="record 2: has no input; expected one or two"):
+        ensemble.predict([records[0], {"id": "x", "one": None}])
     found = np.array([list(answer["probabilities"].values()) for answer in answers])
     assert found == pytest.approx(expected, abs=1e-5)
     assert [answer["id"] for answer in answers] == [record.id for record in records]

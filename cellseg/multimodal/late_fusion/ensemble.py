@@ -69,17 +69,24 @@ class LateEnsemble:
     def predict(self, records: Sequence[Record | Mapping[str, Any]], batch_size: int = 32) -> list[dict[str, Any]]:
         """Answer records; arguments and errors as ``Predictor.predict``.
 
-        Each model is shown what it has a modality for; a record must have something for every model.
+        Each model is shown what it has a modality for. A record must have something for one of them; the others say
+        what they say when they see nothing, as they did for such samples when the weights were tuned.
 
         Returns:
             By record ``id``, ``label``, and ``probabilities`` by class name.
         """
         if not records:
             return []
+        read = {name for model in self.models.values() for name in model.model.modalities}
+        for index, record in enumerate(records):
+            inputs = record.inputs if isinstance(record, Record) else record
+            if not any(inputs.get(name) is not None for name in read):
+                where = (isinstance(record, Record) and record.where) or f"record {index + 1}"
+                raise InputError(f"{where}: has no input; expected {' or '.join(sorted(read))}")
         rows, ids = [], []
         for model in self.models.values():
             shown = [_known(record, model.description.modalities) for record in records]
-            answers = model.predict(shown, batch_size)
+            answers = model.predict(shown, batch_size, allow_empty=True)
             ids = [answer["id"] for answer in answers]
             said = [answer[self.task]["probabilities"] for answer in answers]
             rows.append([[each[name] for name in self.weights.class_names] for each in said])
