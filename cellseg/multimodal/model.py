@@ -94,6 +94,12 @@ class MultimodalModel(BaseModel):
         """Those that have an encoder."""
         return tuple(self.encoders)
 
+    @property
+    def of_this_training(self) -> frozenset[str]:
+        """Entries of the state that another training's weights must not replace: its step, statistics of its data."""
+        own = {f"heads.{task}.{name}" for task, head in self.heads.items() for name in getattr(head, "of_the_data", ())}
+        return frozenset({"description", "training_steps", *own})
+
     def forward(
         self,
         inputs: Batch,

@@ -152,7 +152,7 @@ def load_fitting_weights(model: torch.nn.Module, path: Path, unsafe: bool = Fals
     """Load the weights of a checkpoint that fit by name and shape.
 
     The file may hold a whole network or a bare backbone (torchvision's ResNet, for example). ``unsafe`` loads it even
-    if it holds more than weights; it can then run any code.
+    if it holds more than weights; it can then run any code. What a model names in ``of_this_training`` is left alone.
 
     Returns:
         A line that says which weights did not fit (the class head of a network for other classes, for example), if any.
@@ -163,7 +163,8 @@ def load_fitting_weights(model: torch.nn.Module, path: Path, unsafe: bool = Fals
     checkpoint = load_checkpoint_file(path, unsafe=unsafe)
     weights = checkpoint.get("state_dict", checkpoint) if isinstance(checkpoint, dict) else {}
     model = model.module if is_model_wrapper(model) else model
-    own = model.state_dict()
+    kept = getattr(model, "of_this_training", ())
+    own = {key: value for key, value in model.state_dict().items() if key not in kept}
     found = {key: weights.get(key, weights.get(key.removeprefix("backbone."))) for key in own}
     fitting = {key: value for key, value in found.items() if getattr(value, "shape", None) == own[key].shape}
     # Counters of normalised batches have no shape: they fit anything.

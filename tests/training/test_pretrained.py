@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cellseg.errors import InputError
+from cellseg.multimodal import MultimodalModel
 from cellseg.training.mmengine_engine import load_fitting_weights
 
 
@@ -30,3 +31,22 @@ def test_the_user_can_allow_it(mixed):
     (note,) = load_fitting_weights(layer, mixed[0], unsafe=True)
     assert torch.equal(layer.weight, mixed[1])
     assert note == f"{mixed[0]}: 1 of 2 weights loaded; without a fitting one and random at first: bias"
+
+
+def test_steps_and_statistics_of_another_training_are_not_taken(tmp_path):
+    def build(mean, std, **about):
+        return MultimodalModel(
+            encoders={"lab": dict(type="TabularEncoder", num_features=2, width=8, kind="mlp")},
+            fusion=None,
+            heads={"regression": dict(type="FusedRegressor", outputs=1, mean=[mean], std=[std])},
+            description=about,
+        )
+
+    other, model = build(1000.0, 50.0, unit="m"), build(3.0, 2.0, unit="s")
+    other.training_steps += 600
+    torch.save({"state_dict": other.state_dict()}, tmp_path / "other.pth")
+    assert load_fitting_weights(model, tmp_path / "other.pth") == ()
+    head = model.heads["regression"]
+    assert model.training_steps == 0 and head.mean.tolist() == [3.0] and head.std.tolist() == [2.0]
+    assert model.state_dict()["description"].equal(build(3.0, 2.0, unit="s").description)
+    assert all(torch.equal(*pair) for pair in zip(other.parameters(), model.parameters(), strict=True))

@@ -74,11 +74,8 @@ class ImageFacts:
 
     @property
     def dominant_type(self) -> str | None:
-        """The most frequent type; None without cells or known types, and where two are equally frequent."""
-        ranked = sorted(self.type_counts.values(), reverse=True)
-        if not ranked or ranked[0] == 0 or (len(ranked) > 1 and ranked[0] == ranked[1]):
-            return None
-        return max(self.type_counts, key=lambda name: self.type_counts[name])
+        """The type of most cells, that is of more than half of them; None where no type has so many."""
+        return next((name for name, number in self.type_counts.items() if 2 * number > self.count), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; ``confluence`` is added for readers and not needed to read it back."""

@@ -79,7 +79,7 @@ class Slots:
 
     Attributes:
         count: bucket of the number of cells, a place in ``COUNT_STARTS``.
-        cell_type: the most frequent type.
+        cell_type: the type of most cells.
         confluence: bucket of the covered area: 0 for none, else 1 + a place in ``COVER_STARTS``.
         size: ``small`` or ``large``, of most cells.
         crowding: ``touching`` or ``apart``, of most cells.

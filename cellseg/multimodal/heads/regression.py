@@ -22,7 +22,12 @@ class _Regressor(Head):
         mean: K numbers, of the targets in the training data; None: zeros.
         std: K numbers above 0, likewise; None: ones. The network learns the standardised numbers, and its answers are
             in the units of the data.
+
+    Attributes:
+        of_the_data: names of buffers that follow from the data, not from a training.
     """
+
+    of_the_data = ("mean", "std")
 
     def __init__(self, outputs: int, loss: str, mean: Sequence[float] | None, std: Sequence[float] | None):
         super().__init__()

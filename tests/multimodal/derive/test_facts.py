@@ -105,9 +105,18 @@ def test_a_mask_without_pixels_is_no_cell():
 
 
 @pytest.mark.parametrize(
-    "counts, expected", [({}, None), ({"a": 0}, None), ({"a": 2, "b": 2}, None), ({"a": 1, "b": 2, "c": 1}, "b")]
+    "counts, expected",
+    [
+        ({}, None),
+        ({"a": 0}, None),
+        ({"a": 2, "b": 2}, None),
+        # More than any other, but not most.
+        ({"a": 1, "b": 2, "c": 1}, None),
+        ({"a": 1, "b": 3, "c": 1}, "b"),
+        ({"a": 3}, "a"),
+    ],
 )
-def test_the_most_frequent_type(counts, expected):
+def test_the_type_of_most_cells(counts, expected):
     assert ImageFacts("k", 1, 1, sum(counts.values()), counts, 0, {}).dominant_type == expected
 
 
