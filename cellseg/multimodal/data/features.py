@@ -1,7 +1,7 @@
 """Feature tables, one a modality, joined by id: npz, csv, jsonl and parquet."""
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,25 @@ def read_any_rows(path: Path) -> tuple[tuple[str, ...], list[Row]]:
         raise InputError(f"{path}: parquet files need the package pyarrow; install it or write a csv") from error
     except Exception as error:  # readers of damaged files raise in many ways
         raise InputError(f"{path}: not a parquet file ({type(error).__name__})") from error
-    columns = {str(name): frame[name].tolist() for name in frame.columns}
+    missing = (pandas.NA, pandas.NaT)
+    columns = {str(name): _plain_column(frame[name].tolist(), missing) for name in frame.columns}
     rows = [
         (f"{path}, row {index + 1}", {name: values[index] for name, values in columns.items()})
         for index in range(len(frame))
     ]
     return tuple(columns), rows
+
+
+def _plain_column(values: list[Any], missing: Collection[Any]) -> list[Any]:
+    """None for what is missing, and whole numbers as they were: pandas makes floats of them where one is missing."""
+    plain = [
+        None if (isinstance(value, float) and value != value) or any(value is one for one in missing) else value
+        for value in values
+    ]
+    known = [value for value in plain if value is not None]
+    if len(known) < len(plain) and all(isinstance(value, float) and value.is_integer() for value in known):
+        return [None if value is None else int(value) for value in plain]
+    return plain
 
 
 def _read_npz(path: Path) -> FeatureTable:

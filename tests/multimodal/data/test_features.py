@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cellseg.errors import InputError, MissingFileError
-from cellseg.multimodal.data.features import read_feature_table, read_features
+from cellseg.multimodal.data.features import read_any_rows, read_feature_table, read_features
 from cellseg.multimodal.data.splits import group_records
 
 TABLES = {"audio": "audio.npz", "clinical": "clinical.csv"}
@@ -87,6 +87,33 @@ def test_parquet(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match="bad.parquet: not a parquet file"):
         read_feature_table(tmp_path / "bad.parquet")
+
+
+def test_what_is_missing_in_a_parquet_file_is_no_name(folder, monkeypatch):
+    import pandas
+
+    # As pandas reads such a file: missing texts are NaN, and whole numbers beside missing ones floats.
+    frame = pandas.DataFrame(
+        {
+            "id": [1, 3, 4],
+            "label": ["a", float("nan"), pandas.NA],
+            "level": [2.0, float("nan"), 1.0],
+            "group": ["g", "h", "i"],
+            "when": [pandas.NaT] * 3,
+            "share": [1.0, 2.0, 3.0],
+        }
+    )
+    monkeypatch.setattr(pandas, "read_parquet", lambda path: frame)
+    (folder / "labels.parquet").touch()
+    targets = {"classification": "label", "domain": "level", "environment": "when"}
+    read = read_features(str(folder), TABLES, "labels.parquet", targets)
+    assert [record.targets for record in read.records] == [
+        {"classification": "a", "domain": "2"},
+        {},
+        {"domain": "1"},
+    ]
+    (_, rows) = read_any_rows(folder / "labels.parquet")
+    assert [row["share"] for _, row in rows] == [1.0, 2.0, 3.0] and isinstance(rows[0][1]["share"], float)
 
 
 def test_parquet_without_its_package(tmp_path, monkeypatch):
