@@ -1,6 +1,6 @@
 """The multimodal model: encodes each modality, masks what is absent, fuses, and answers every task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -85,7 +85,7 @@ class MultimodalModel(BaseModel):
         content = pack_description(description or {})
         self.about = unpack_description(content, "description")
         self.register_buffer("description", content)
-        self._batches_without_targets = 0
+        self._idle: dict[str, int] = {}
         # Of the training, for losses that grow; saved, so that a resumed training goes on with them.
         self.register_buffer("training_steps", torch.zeros((), dtype=torch.int64))
 
@@ -174,7 +174,11 @@ class MultimodalModel(BaseModel):
     def _losses(self, inputs: Batch, targets: Batch) -> dict[str, Tensor]:
         present = self.presence(inputs)
         if self.training:
-            self._check_targets(targets)
+            learns = self.auxiliary or any(task in targets for task in self.heads)
+            tasks = (
+                f"targets of none of the model's tasks ({', '.join(self.heads)}), the last one of {_listed(targets)}"
+            )
+            self._count_idle("", not learns, f"have {tasks}; name the heads as the data names its targets")
             present = drop_modalities(present, self.modality_dropout)
         fused = self.fuse(self.encode(inputs, present), present)
         losses = self._task_losses(fused, targets)
@@ -196,6 +200,12 @@ class MultimodalModel(BaseModel):
         step = int(self.training_steps)
         model_inputs = ModelInputs(inputs, present, self.heads, self.encode, self.fuse)
         losses = {part.name: part.loss(model_inputs, fused, targets, step) for part in self.auxiliary}
+        for name, loss in losses.items():
+            found = f"the last one has targets of {_listed(targets)} and inputs of {_listed(inputs)}"
+            nothing = (
+                f"give the auxiliary loss {name!r} nothing to learn from, {found}; leave it out, or add what it reads"
+            )
+            self._count_idle(name, not loss, nothing)
         return joint_loss(losses, {part.name: part.weight_at(step) for part in self.auxiliary})
 
     def _predictions(self, fused: Fused, samples: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]]:
@@ -224,15 +234,17 @@ class MultimodalModel(BaseModel):
             return _map(tokens, lambda content: content[: len(rows)])
         return _map(tokens, lambda content: _scatter(content[: len(rows)], rows, len(present)))
 
-    def _check_targets(self, targets: Batch) -> None:
-        """Refuse a training that learns nothing; where few samples have targets, a few batches may have none."""
-        learns = self.auxiliary or any(task in targets for task in self.heads)
-        self._batches_without_targets = 0 if learns else self._batches_without_targets + 1
-        if self._batches_without_targets == PATIENCE:
-            raise InputError(
-                f"{PATIENCE} batches in a row have targets of none of the model's tasks ({', '.join(self.heads)}), "
-                f"the last one of {', '.join(targets) or 'nothing'}; name the heads as the data names its targets"
-            )
+    def _count_idle(self, name: str, idle: bool, what: str) -> None:
+        """Refuse a training whose tasks, or an auxiliary of it, learn nothing for long; a few batches may have nothing.
+
+        Args:
+            name: of the auxiliary; empty for the tasks.
+            idle: whether this batch has nothing to learn from.
+            what: is wrong with so many batches.
+        """
+        self._idle[name] = self._idle.get(name, 0) + 1 if idle else 0
+        if self._idle[name] == PATIENCE:
+            raise InputError(f"{PATIENCE} batches in a row {what}")
 
     def _check_readers(self) -> None:
         for task, head in self.heads.items():
@@ -266,6 +278,10 @@ def _check_tasks(heads: Mapping[str, Config], loss_weights: Mapping[str, float])
             raise InputError(f"loss_weights: {task!r} is no task of the model; it has {', '.join(heads)}")
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < torch.inf:
             raise InputError(f"loss_weights.{task}: expected a number of at least 0, found {weight!r}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "nothing"
 
 
 def _map(tokens: Tokens, change: Callable[[Tensor], Tensor]) -> Tokens:

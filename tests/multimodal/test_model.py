@@ -201,6 +201,26 @@ def test_modality_dropout_in_training_only(build, batch):
     assert evaluated["wave"].all() and evaluated["table"][32:].all()
 
 
+def test_trainings_in_which_an_auxiliary_finds_nothing_are_refused(build, batch):
+    idle = dict(type="InvariantRisk", task="mood", environment="hospital")
+    model, data = build(auxiliary=[idle]).train(), batch()
+    for _ in range(99):
+        assert "loss_invariant_risk" not in model(data["inputs"], data["targets"], mode="loss")
+    with pytest.raises(InputError) as caught:
+        model(data["inputs"], data["targets"], mode="loss")
+    assert str(caught.value) == (
+        "100 batches in a row give the auxiliary loss 'invariant_risk' nothing to learn from, the last one has targets "
+        f"of {', '.join(data['targets'])} and inputs of {', '.join(data['inputs'])}; leave it out, or add what it reads"
+    )
+    # One batch in a hundred with what it reads is enough.
+    some = {**data["targets"], "hospital": dict(values=torch.arange(len(data["targets"]["mood"]["values"])) % 2)}
+    some["hospital"]["present"] = torch.ones(len(some["hospital"]["values"]), dtype=torch.bool)
+    model = build(auxiliary=[idle]).train()
+    for targets in ([data["targets"]] * 99 + [some]) * 2:
+        losses = model(data["inputs"], targets, mode="loss")
+    assert "loss_invariant_risk" in losses
+
+
 def test_the_text_encoder_can_learn_more_slowly(build):
     model = build(auxiliary=[{"type": "ModalityContrast"}])
     config = {"type": "OptimWrapper", "optimizer": {"type": "Adam", "lr": 1e-3, "weight_decay": 1e-4}}
