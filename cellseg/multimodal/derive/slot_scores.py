@@ -13,6 +13,7 @@ from cellseg.io.files import read_json
 from cellseg.multimodal.derive.dataset_files import CAPTIONS, FACTS, FORMAT
 from cellseg.multimodal.derive.facts import ImageFacts, known_types
 from cellseg.multimodal.derive.phrases import Slots, count_range, cover_range, parse_caption, slots_of
+from cellseg.multimodal.metrics import bleu, caption_words, cider_d, rouge_l
 
 SLOTS = tuple(field.name for field in fields(Slots))
 _LISTED = 5
@@ -96,13 +97,15 @@ def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
         root: folder of the data set.
 
     Returns:
-        By split what ``score_slots`` gives; every split of which an image is described must be described whole.
+        By split what ``score_slots`` gives, every split of which an image is described must be described whole; by slot
+        beside it ``majority``, the accuracy of who always states what is most often true of the training images; and
+        ``overlap`` with the captions of the data set: ``bleu1`` to ``bleu4``, ``cider`` (CIDEr-D), ``rouge`` (ROUGE-L).
 
     Raises:
         MissingFileError, InputError: a file is missing or damaged, or images of a split have no caption.
     """
     types, described = read_described(root)
-    file_names = _file_names(Path(root) / CAPTIONS)
+    file_names, references = _read_references(Path(root) / CAPTIONS)
     captions = read_captions(path, file_names)
     splits: dict[str, list[Described]] = defaultdict(list)
     for image in described:
@@ -116,16 +119,46 @@ def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
             more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
             raise InputError(f"{path}: {split}: no caption of {', '.join(missing[:_LISTED])}{more}")
         result[split] = score_slots([(parse_caption(captions[image.image_id], types), image.facts) for image in images])
+        for slot, accuracy in _majorities(splits["train"], images).items():
+            result[split][slot]["majority"] = accuracy
+        numbers = [image.image_id for image in images]
+        result[split]["overlap"] = _overlap([captions[one] for one in numbers], [references[one] for one in numbers])
     return result
 
 
-def _file_names(path: Path) -> dict[str, int]:
+def _read_references(path: Path) -> tuple[dict[str, int], dict[int, list[str]]]:
+    """Numbers of images by file name, and captions by number."""
     content = read_json(path)
-    entries = content.get("images") if isinstance(content, dict) else None
     try:
-        return {entry["file_name"]: entry["id"] for entry in entries}
+        names = {entry["file_name"]: entry["id"] for entry in content["images"]}
+        references: dict[int, list[str]] = {number: [] for number in names.values()}
+        for entry in content["annotations"]:
+            references[entry["image_id"]].append(entry["caption"])
     except (TypeError, KeyError):
-        raise InputError(f"{path}: damaged, images lack file_name or id; run derive_text.py dataset again") from None
+        raise InputError(
+            f"{path}: damaged, images lack file_name or id, or captions an image; run derive_text.py dataset again"
+        ) from None
+    return names, references
+
+
+def _majorities(train: Sequence[Described], images: Sequence[Described]) -> dict[str, float | None]:
+    """By slot the accuracy of the value that is most often true in training, of equally frequent ones the smallest."""
+    found = {}
+    for slot in SLOTS:
+        known = [[getattr(slots_of(image.facts), slot) for image in part] for part in (train, images)]
+        often, true = ([value for value in part if value is not None] for part in known)
+        most = min(set(often), key=lambda value: (-often.count(value), value), default=None)
+        found[slot] = _ratio(true.count(most), len(true))
+    return found
+
+
+def _overlap(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Scores of the words of captions; see ``metrics``."""
+    words = [caption_words(text) for text in captions]
+    true = [[caption_words(text) for text in row] for row in references]
+    scores = {f"bleu{length}": value for length, value in enumerate(bleu(words, true), 1)}
+    scores |= {"cider": float(np.mean(cider_d(words, true))), "rouge": float(np.mean(rouge_l(words, true)))}
+    return {name: round(float(value), 4) for name, value in scores.items()}
 
 
 def score_slots(said: Sequence[tuple[Slots, ImageFacts]]) -> dict[str, Any]:

@@ -5,6 +5,12 @@ from typing import Any
 
 from cellseg.multimodal.derive.slot_scores import SLOTS
 
+_OVERLAPS = {
+    **{f"bleu{length}": f"BLEU-{length}" for length in range(1, 5)},
+    "cider": "CIDEr-D",
+    "rouge": "ROUGE-L",
+}
+
 
 def dataset_table(summary: Mapping[str, Any]) -> str:
     """What a data set holds, by split, then its questions by kind.
@@ -31,17 +37,24 @@ def slot_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     """What ``score_captions`` gave."""
     parts = []
     for split, values in scores.items():
-        rows = [(f"{split}: captions of {values['images']} images", "true", "stated", "right", "accuracy", "precision")]
+        head = ("true", "stated", "right", "accuracy", "precision", "majority")
+        rows = [(f"{split}: captions of {values['images']} images", *head)]
         for slot in SLOTS:
             one = values[slot]
-            rows.append(
-                (f"  {slot}", one["true"], one["stated"], one["right"], _rate(one["accuracy"]), _rate(one["precision"]))
-            )
+            rates = [_rate(one[name]) for name in head[3:]]
+            rows.append((f"  {slot}", one["true"], one["stated"], one["right"], *rates))
         lines = [_align(rows)]
         for slot, unit in (("count", "cells"), ("confluence", "percent of the area")):
             error = values[slot]["error"]
             if error["mean"] is not None:
                 lines.append(f"  {slot} error: mean {error['mean']:g}, median {error['median']:g} {unit}")
+        names = {
+            "cider": "CIDEr-D",
+            "rouge": "ROUGE-L",
+            **{f"bleu{length}": f"BLEU-{length}" for length in range(1, 5)},
+        }
+        overlap = ", ".join(f"{names[name]} {value:.3f}" for name, value in values["overlap"].items())
+        lines.append(f"  overlap with the captions of the data set: {overlap}")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
 

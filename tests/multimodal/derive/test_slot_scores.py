@@ -1,12 +1,14 @@
 """Scores of captions by slot."""
 
 import json
+from collections import Counter
 
+import numpy as np
 import pytest
 
 from cellseg.errors import InputError, MissingFileError
 from cellseg.multimodal.derive.dataset import DatasetOptions, derive_dataset
-from cellseg.multimodal.derive.phrases import Slots
+from cellseg.multimodal.derive.phrases import Slots, slots_of
 from cellseg.multimodal.derive.slot_scores import read_captions, read_described, score_captions, score_slots
 from cellseg.multimodal.derive.tables import slot_table
 
@@ -78,7 +80,11 @@ def test_true_captions_score_one(derived, write):
         for slot in ("count", "cell_type", "confluence", "size", "crowding", "shape"):
             assert values[slot]["accuracy"] in (1.0, None) and values[slot]["precision"] in (1.0, None)
         assert values["count"]["error"]["mean"] == values["confluence"]["error"]["mean"] == 0
+        # The first of several captions of an image: word for word one of its references.
+        assert all(values["overlap"][name] == 1 for name in ("bleu1", "bleu4", "rouge"))
+        assert values["overlap"]["cider"] > 2
     table = slot_table(scores)
+    assert "BLEU-4 1.000, CIDEr-D " in table and "majority" in table
     assert "train: captions of" in table and "count error: mean 0, median 0 cells" in table
 
 
@@ -93,7 +99,19 @@ def test_captions_of_other_images_score_low(derived, write):
     shifted = [text for _, text in chosen[9:] + chosen[:9]]
     path = write([{"image_id": image["id"], "caption": text} for (image, _), text in zip(chosen, shifted, strict=True)])
     scores = score_captions(path, derived)
+    assert 0.2 < scores["train"]["overlap"]["bleu4"] < 0.9
     assert scores["train"]["count"]["accuracy"] < 0.6 and scores["train"]["count"]["error"]["mean"] > 1
+
+
+def test_a_majority_says_what_is_most_often_true_in_training(derived, write):
+    chosen = first_captions(derived)
+    scores = score_captions(write([{"image_id": image["id"], "caption": "?"} for image, _ in chosen]), derived)
+    types, described = read_described(derived)
+    split = {name: [one for one in described if one.split == name] for name in ("train", "test")}
+    values = {name: [slots_of(one.facts).count for one in part] for name, part in split.items()}
+    most = Counter(sorted(values["train"])).most_common(1)[0][0]
+    assert scores["test"]["count"]["majority"] == pytest.approx(np.mean([v == most for v in values["test"]]), abs=1e-4)
+    assert scores["test"]["count"]["accuracy"] == 0 and scores["test"]["overlap"]["bleu1"] == 0
 
 
 @pytest.mark.parametrize(
