@@ -10,6 +10,7 @@ import torch
 from cellseg.errors import InputError, MissingFileError
 from cellseg.multimodal.data import DataDescription, Record, collate_samples
 from cellseg.multimodal.data.sampling import SampleMaker
+from cellseg.multimodal.data.tokenizer import TEXTS_APART
 from cellseg.multimodal.description import unpack_description
 from cellseg.multimodal.model import MultimodalModel
 from cellseg.openmmlab import load_checkpoint_file
@@ -89,8 +90,8 @@ class Predictor:
 
         Args:
             records: each a ``Record``, or by modality what is shown, with ``id`` if wanted: the path of an image or of
-                a ``.npy`` file, a text, an array, of a tabular modality numbers (a list, or by name; None where
-                unknown). A modality may be left out.
+                a ``.npy`` file, a text (or the list of texts that are one input), an array, of a tabular modality
+                numbers (a list, or by name; None where unknown). A modality may be left out.
             batch_size: records at once.
             allow_empty: whether a record may have none of the model's modalities; the answer is what the model says
                 when it sees nothing.
@@ -143,6 +144,8 @@ class Predictor:
     def _value(self, name: str, value: Any, where: str) -> Any:
         entry = self.description.modalities.get(name)
         kind = None if entry is None else entry.kind
+        if kind == "text" and isinstance(value, list | tuple) and value:
+            return TEXTS_APART.join("" if one is None else self._value(name, one, where) for one in value)
         if kind == "text":
             if not isinstance(value, str) or not value.strip():
                 raise InputError(f"{where}: {name}: expected a text, found {value!r}")

@@ -11,6 +11,7 @@ import numpy as np
 from cellseg.errors import InputError
 from cellseg.multimodal.data.files import file_in, find_file, find_images, open_root
 from cellseg.multimodal.data.record import KINDS, Record, RecordSet, read_split, require_text
+from cellseg.multimodal.data.tokenizer import TEXTS_APART
 
 TABLE_FILES = ("labels.csv", "labels.jsonl", "data.csv", "data.jsonl", "train.csv", "train.jsonl")
 # What columns are called where the user does not say.
@@ -44,8 +45,9 @@ def read_table(
         data_root: the folder, or the file.
         table: its name; None: a usual one.
         images: folder of the images and arrays that rows name; None: ``images`` where it exists, else the folder.
-        inputs: by modality the column of an image or text, a list of columns (tabular), or ``dict(kind, column)``;
-            None: ``image`` and ``text`` from columns with usual names.
+        inputs: by modality the column of an image or text, a list of columns (tabular), or ``dict(kind, column)``,
+            where the column of a text may be a list: texts with a separator between them, such as a question and its
+            hint. None: ``image`` and ``text`` from columns with usual names.
         targets: ``classification``, ``domain``, ``environment``: a column of names; ``matching``: a column of 1 (text
             and image belong together) and 0; ``multilabel`` (0 or 1), ``regression``: a list of columns. None:
             ``classification`` from a column with a usual name.
@@ -62,7 +64,7 @@ def read_table(
     wanted = plan_targets(targets, names, path)
     about = _plan_columns(columns, names, path)
     records = [_read_record(row, index, shown, wanted, about, folder) for index, row in enumerate(rows)]
-    numbers = {name: tuple(column) for name, (_, column) in shown.items() if not isinstance(column, str)}
+    numbers = {name: tuple(column) for name, (kind, column) in shown.items() if kind == "tabular"}
     numbers |= {name: tuple(wanted[name]) for name in NUMBERED if name in wanted}
     kinds = {name: kind for name, (kind, _) in shown.items()}
     group_by = ("group",) if "group" in about else ("image",) if "image" in kinds.values() else ("row",)
@@ -137,7 +139,8 @@ def _plan_inputs(
             raise InputError(
                 f"options.inputs.{name}: kind {kind!r} is none of {', '.join(KINDS)}; give dict(kind, column)"
             )
-        plan[name] = kind, _known(column, kind == "tabular", f"options.inputs.{name}", names, path)
+        several = kind == "tabular" or (kind == "text" and isinstance(column, list | tuple))
+        plan[name] = kind, _known(column, several, f"options.inputs.{name}", names, path)
     if not plan:
         raise InputError(f"{path}: no column for an input in {', '.join(names)}; name them with options.inputs")
     return plan
@@ -205,6 +208,9 @@ def _read_record(
 def _read_input(kind: str, column: Any, values: Mapping[str, Any], folder: Path, where: str) -> Any:
     if kind == "tabular":
         return read_numbers(values, column, where)
+    if kind == "text" and not isinstance(column, str):
+        texts = [_read_input(kind, one, values, folder, where) for one in column]
+        return TEXTS_APART.join(text or "" for text in texts) if any(texts) else None
     value = values.get(column)
     if value is None:
         return None

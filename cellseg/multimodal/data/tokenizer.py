@@ -12,6 +12,8 @@ from cellseg.multimodal.data.vocabulary import CONTINUED, learn_pieces
 # In the order of their numbers.
 SPECIAL = ("[PAD]", "[UNK]", "[BEGIN]", "[END]", "[SEP]")
 PAD, UNKNOWN, BEGIN, END, SEPARATOR = range(len(SPECIAL))
+# Stands between texts that are one input, such as a question and its hint: no letter of any text, a blank to Python.
+TEXTS_APART = "\x1f"
 _LARGEST_WORD = 100  # letters; longer ones are unknown
 
 
@@ -84,10 +86,13 @@ class WordPieceTokenizer:
         """Numbers of a text, from begin to end.
 
         Args:
-            text: any.
+            text: any; several with ``TEXTS_APART`` between them have a separator there.
             max_length: most numbers, begin and end included, at least 2; the rest of the text is left out.
         """
-        numbers = self._tokenizer.encode(text, add_special_tokens=False).ids
+        numbers: list[int] = []
+        for index, part in enumerate(text.split(TEXTS_APART)):
+            own = self._tokenizer.encode(part, add_special_tokens=False).ids
+            numbers += [SEPARATOR, *own] if index else own
         if max_length is not None:
             numbers = numbers[: max_length - 2]
         return [BEGIN, *numbers, END]
@@ -106,7 +111,11 @@ class WordPieceTokenizer:
 def split_words(text: str) -> list[str]:
     """Words and punctuation marks of a text, without accents and capitals, as the tokenizer sees them."""
     normalizer, splitter = _word_splitting()
-    return [word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+    return [
+        word
+        for part in text.split(TEXTS_APART)
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(part))
+    ]
 
 
 @lru_cache(maxsize=1)

@@ -25,7 +25,7 @@ class AlbertEncoder(nn.Module):
     Args:
         pretrained: a folder that ``AlbertModel.save_pretrained`` wrote; None: random weights.
         separator: the token after whose first occurrence the second segment begins (pairs of texts, such as a question
-            and its hint); None: every text is one segment.
+            and its hint, see ``data.table.read_table``); None: every text is one segment.
         **config: of ``transformers.AlbertConfig``; the defaults are those of ALBERT base (12 layers of 768 channels,
             30,000 tokens). They describe the weights in ``pretrained`` too, so that a trained model needs no such
             folder again.

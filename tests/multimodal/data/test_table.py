@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from cellseg.errors import InputError
+from cellseg.multimodal.data import load_multimodal_data
 from cellseg.multimodal.data.table import read_table
+from cellseg.multimodal.data.tokenizer import SEPARATOR, TEXTS_APART
+from cellseg.multimodal.encoders import AlbertEncoder
 
 HEADER = "id,file_name,text,label"
 
@@ -197,3 +200,29 @@ def test_a_table_of_another_form(tmp_path, write_lines):
     with pytest.raises(InputError) as error:
         read_table(str(path))
     assert str(error.value) == f"{path}: expected a .csv or .jsonl file"
+
+
+def test_several_columns_can_be_one_text(tmp_path, write_lines):
+    rows = ["how many?,look closely,few", ",only a hint,few", "why?,,many", ",,many"]
+    write_lines("t.csv", "question,hint,label", *rows)
+    words = {"kind": "text", "column": ["question", "hint"]}
+    read = read_table(str(tmp_path / "t.csv"), inputs={"words": words, "text": "label"})
+    found = [record.inputs.get("words") for record in read.records]
+    assert found == [f"how many?{TEXTS_APART}look closely", f"{TEXTS_APART}only a hint", f"why?{TEXTS_APART}", None]
+    assert read.names == {} and read.kinds["words"] == "text"
+    with pytest.raises(InputError, match="has no column 'clue'"):
+        read_table(str(tmp_path / "t.csv"), inputs={"words": {"kind": "text", "column": ["question", "clue"]}})
+
+
+def test_albert_reads_the_second_text_as_its_second_segment(tmp_path, write_lines):
+    rows = [f"how many {word}?,look at {word},{word}" for word in ("cells", "dogs") for _ in range(5)]
+    write_lines("t.csv", "question,hint,label", *rows)
+    text = {"kind": "text", "column": ["question", "hint"]}
+    options = dict(inputs={"text": text}, targets={"classification": "label"})
+    data = load_multimodal_data(reader="table", data_root=str(tmp_path / "t.csv"), options=options)
+    numbers = data.sample(data.records("train")[0])["inputs"]["text"]["values"][None]
+    sizes = dict(hidden_size=8, intermediate_size=8, embedding_size=8, num_hidden_layers=1, num_attention_heads=2)
+    encoder = AlbertEncoder(separator=SEPARATOR, vocab_size=200, max_position_embeddings=64, **sizes)
+    place = numbers[0].tolist().index(SEPARATOR)
+    assert encoder.segments(numbers)[0].tolist() == [0] * (place + 1) + [1] * (numbers.shape[1] - place - 1)
+    assert 4 < place < numbers.shape[1] - 3

@@ -9,6 +9,7 @@ from cellseg.multimodal.data.tokenizer import (
     PAD,
     SEPARATOR,
     SPECIAL,
+    TEXTS_APART,
     UNKNOWN,
     WordPieceTokenizer,
     split_words,
@@ -116,3 +117,11 @@ def test_what_cannot_be_a_tokenizer(call, message):
     with pytest.raises(InputError) as error:
         call()
     assert str(error.value).startswith(message)
+
+
+def test_texts_that_are_one_input_have_a_separator_between_them(tokenizer):
+    one, other = tokenizer.encode("a red box"), tokenizer.encode("dogs")
+    both = tokenizer.encode(TEXTS_APART.join(["a red box", "dogs"]))
+    assert both == [*one[:-1], SEPARATOR, *other[1:]]
+    assert tokenizer.encode(f"{TEXTS_APART}dogs") == [BEGIN, SEPARATOR, *other[1:]]
+    assert split_words(f"red{TEXTS_APART}dogs") == ["red", "dogs"]
