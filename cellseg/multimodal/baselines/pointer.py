@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, pad
 
 from cellseg.multimodal.causal_layers import CausalLayer, Read, causal_mask
 from cellseg.multimodal.decoding import Sentence, State
@@ -133,7 +133,19 @@ class PointerCaptioner(Captioner):
     def _candidates(self, fused: Fused) -> Tensor | None:
         """The words of the candidates, int64 ``[B, N]``; None where they are no words."""
         source = fused.encoded.get(self.copy)
-        return None if source is None else source.ids
+        if source is None or source.ids is None:
+            return None
+        # Where an absent text was generated there may be more tokens than words.
+        more = fused.tokens[self.copy].mask.shape[1] - source.ids.shape[1]
+        return pad(source.ids, (0, max(more, 0)), value=_NO_WORD)
+
+    def _pointable(self, fused: Fused) -> Tensor:
+        """Which candidates can be copied, bool ``[B, N]``: real ones, and of words those that a caption can hold."""
+        mask, ids = fused.tokens[self.copy].mask, self._candidates(fused)
+        if ids is None:
+            return mask
+        special = torch.tensor([self.pad, self.begin, self.end, _NO_WORD], device=ids.device)
+        return mask & ~torch.isin(ids, special)
 
     def _right_copies(self, fused: Fused, target: Target) -> Tensor | None:
         if self.copy is not None and "copies" in target:
@@ -141,8 +153,7 @@ class PointerCaptioner(Captioner):
         ids = self._candidates(fused)
         if ids is None:
             return None
-        special = torch.tensor([self.pad, self.begin, self.end], device=ids.device)
-        return point_at(target["values"], ids, fused.tokens[self.copy].mask & ~torch.isin(ids, special))
+        return point_at(target["values"], ids, self._pointable(fused))
 
     def remember(self, fused: Fused) -> Memory:
         """The inputs after they have seen each other: see ``_FIXED``, then keys and values for each layer."""
@@ -161,7 +172,8 @@ class PointerCaptioner(Captioner):
         pointed = self.norm(tokens).split(lengths, dim=1)[list(parts).index(self.copy)]
         ids = self._candidates(fused)
         ids = torch.full_like(masks[self.copy], _NO_WORD, dtype=torch.int64) if ids is None else ids
-        return mask, self.candidate_norm(parts[self.copy]), self.point_from(pointed), masks[self.copy], ids, *kept
+        can = self._pointable(fused)
+        return mask, self.candidate_norm(parts[self.copy]), self.point_from(pointed), can, ids, *kept
 
     def _inputs(self, fused: Fused) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Tokens ``[B, L, width]`` and masks by modality."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.functional import pad
 
 from cellseg.errors import InputError
 from cellseg.multimodal.baselines import PointerCaptioner
@@ -225,3 +226,27 @@ def test_a_caption_has_the_words_that_it_points_at(pair, settled, beam):
     pointed = head.teach(memory, torch.stack([torch.full((3,), 2), SIZE + place], 1))
     written = head.teach(memory, torch.stack([torch.full((3,), 2), ids[torch.arange(3), place]], 1))
     assert torch.equal(pointed, written)
+
+
+@torch.no_grad()
+def test_begin_and_end_of_a_text_are_no_candidates(pair, settled):
+    head = settled(build())
+    fused, target, _ = with_words(pair(), captions())
+    ids = torch.tensor([[2, 5, 6, 3], [2, 0, 0, 0], [2, 5, 3, 0]])
+    fused.encoded["text"] = replace(fused.encoded["text"], ids=ids)
+    scores = head.teach(head.remember(fused), target["values"])[:, :, SIZE:]
+    real = fused.tokens["text"].mask & (ids > 3)
+    assert torch.equal(scores.isfinite(), real.unsqueeze(1).expand_as(scores)) and real.sum() == 3
+
+
+@torch.no_grad()
+def test_a_text_that_was_generated_may_have_more_tokens_than_words(pair, settled):
+    head = settled(build())
+    fused, target, ids = with_words(pair(), captions())
+    text = fused.tokens["text"]
+    more = replace(text, values=pad(text.values, (0, 0, 0, 3)), mask=pad(text.mask, (0, 3), value=True), ids=None)
+    longer = replace(fused, tokens={**fused.tokens, "text": more})
+    assert head.loss(longer, target)["loss"].isfinite()
+    scores = head.teach(head.remember(longer), target["values"])[:, :, SIZE:]
+    assert scores.shape[2] == ids.shape[1] + 3 and scores[:, :, -3:].isneginf().all()
+    assert all(token < SIZE for sentence in head.write(longer) for token in sentence.tokens)
