@@ -8,7 +8,8 @@ _ARTICLES = {"a", "an", "the"}
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DIGITS = {"none": "0", **{word: str(number) for number, word in enumerate(_NUMBERS)}}
 _BETWEEN_DIGITS = re.compile(r"(?<=\d),(?=\d)")
-_FULL_STOP = re.compile(r"(?<!\d)\.|\.(?!\d)")
+# Not the point of a number: 3.5, .5
+_FULL_STOP = re.compile(r"\.(?!\d)")
 _MARKS = re.compile(r"[;/\[\]\"{}()=\\_@`,?!-]")
 
 

@@ -167,6 +167,12 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     missing = [key for key in ("ids", "splits", "labels", "class_names", "probabilities") if key not in content]
     if missing:
         raise InputError(f"{path}: has no array {missing[0]!r}; it has {', '.join(content) or 'none'}")
+    for key in ("ids", "splits", "labels", "groups", "class_names"):
+        if key in content and content[key].ndim != 1:
+            raise InputError(f"{path}: {key}: expected a list of names, found an array {list(content[key].shape)}")
+    for key in ("probabilities", "features"):
+        if key in content and content[key].dtype.kind not in "fiub":
+            raise InputError(f"{path}: {key}: expected numbers, found {content[key].dtype}")
     return content
 
 

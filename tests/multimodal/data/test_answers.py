@@ -15,6 +15,7 @@ from cellseg.multimodal.data.answers import collect_answers, normalise_answer, s
         ("The", "the"),
         ("1,000", "1000"),
         ("3.5 m.", "3.5 m"),
+        ("about .5 m", "about .5 m"),
         ("t-shirt", "t shirt"),
         ("red, white/blue", "red white blue"),
         ("man's hat", "man's hat"),

@@ -62,6 +62,17 @@ def test_npz_files_that_cannot_be_used(table, tmp_path):
     np.savez(tmp_path / "part.npz", ids=np.array(["a"]))
     with pytest.raises(InputError, match=r"part.npz: has no array 'splits'; it has ids"):
         read_probabilities(tmp_path / "part.npz")
+    save_probabilities(tmp_path / "good.npz", table())
+    with np.load(tmp_path / "good.npz") as file:
+        content = dict(file)
+    for key, value, message in (
+        ("class_names", np.array("a"), "class_names: expected a list of names, found an array []"),
+        ("probabilities", content["probabilities"].astype(str), "probabilities: expected numbers, found <U"),
+    ):
+        np.savez(tmp_path / "odd.npz", **{**content, key: value})
+        with pytest.raises(InputError) as error:
+            read_probabilities(tmp_path / "odd.npz")
+        assert str(error.value).startswith(f"{tmp_path / 'odd.npz'}: {message}")
     (tmp_path / "text.npz").write_text("no")
     with pytest.raises(InputError, match=r"text.npz: expected a .csv or .npz file of probabilities"):
         read_probabilities(tmp_path / "text.npz")
