@@ -29,7 +29,7 @@ class DenseNetEncoder(nn.Module):
         reduction: of CBAM's hidden layer.
         width: what tokens are projected to; None: they keep their 1024 channels.
         freeze_norm: keep the batch normalisation's statistics as they are (those of ``pretrained``) in training too;
-            for small batches, or where pictures are absent from some rows and would count as black ones.
+            for small batches, and where few samples of a batch have a picture.
 
     Attributes:
         channels: ``width``, or 1024.
