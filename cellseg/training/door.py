@@ -1,8 +1,8 @@
 """The one door to training: whatever the network, a config goes in and a work folder comes out."""
 
 import os
-import shutil
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 
 from cellseg.errors import CellsegError, InputError, MissingFileError
 from cellseg.openmmlab.threads import plan_threads
-from cellseg.training.config import load_config, write_config
+from cellseg.training.config import load_config
+from cellseg.training.work_dir import work_folder
 
 LAUNCHERS = ("none", "pytorch", "slurm")
 # What tells a process its number, and what starts the processes.
@@ -70,29 +71,30 @@ def train(
         raise InputError("--amp: mixed precision needs a CUDA device; leave the option out on a CPU")
     _check_launcher(launcher, config.engine)
     threads = plan_threads(_loader_workers(config))
+    prepared = nullcontext(_nothing)
     if _is_first_process(launcher):
-        _prepare_work_dir(work_dir, resume, overwrite)
-        write_config(config, work_dir / "config.py")
-    threads.apply()
-    if config.engine == "yolox":
-        from cellseg.training.yolox_engine import train as train_engine
-    else:
-        from cellseg.training.mmengine_engine import train as train_engine
-    pretrained = Path(pretrained) if pretrained else None
-    try:
-        result = train_engine(
-            config,
-            work_dir,
-            resume=resume,
-            pretrained=pretrained,
-            amp=amp,
-            launcher=launcher,
-            unsafe_load=unsafe_load,
-        )
-    except torch.cuda.OutOfMemoryError as error:
-        raise CellsegError(
-            "the memory of the GPU is too small for this config; lower its batch size or view"
-        ) from error
+        prepared = work_folder(work_dir, config, resume, overwrite)
+    with prepared as begin:
+        threads.apply()
+        if config.engine == "yolox":
+            from cellseg.training.yolox_engine import train as train_engine
+        else:
+            from cellseg.training.mmengine_engine import train as train_engine
+        try:
+            result = train_engine(
+                config,
+                work_dir,
+                resume=resume,
+                pretrained=Path(pretrained) if pretrained else None,
+                amp=amp,
+                launcher=launcher,
+                unsafe_load=unsafe_load,
+                begin=begin,
+            )
+        except torch.cuda.OutOfMemoryError as error:
+            raise CellsegError(
+                "the memory of the GPU is too small for this config; lower its batch size or view"
+            ) from error
     return {**result, "work_dir": work_dir}
 
 
@@ -122,19 +124,5 @@ def _loader_workers(config: Mapping[str, Any]) -> int:
     return workers if type(workers) is int and workers > 0 else 0
 
 
-def _prepare_work_dir(work_dir: Path, resume: bool, overwrite: bool) -> None:
-    if work_dir.exists() and not work_dir.is_dir():
-        raise InputError(f"{work_dir}: --work-dir names a file; name a folder")
-    # A lone config.py is what a training leaves that was refused before it began.
-    used = work_dir.is_dir() and any(path.name != "config.py" for path in work_dir.iterdir())
-    if not used and resume:
-        raise InputError(f"{work_dir}: --resume: nothing to continue there; leave --resume out to start afresh")
-    if used and not resume and not (work_dir / "config.py").is_file():
-        raise InputError(f"{work_dir}: holds files that are no training's; choose another --work-dir")
-    if used and not resume and not overwrite:
-        raise InputError(
-            f"{work_dir}: holds a training already; continue it with --resume or replace it with --overwrite"
-        )
-    if used and overwrite and not resume:
-        shutil.rmtree(work_dir)
-    work_dir.mkdir(parents=True, exist_ok=True)
+def _nothing() -> None:
+    pass

@@ -3,7 +3,7 @@
 import itertools
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,13 @@ class CellRunner(Runner):
         pretrained: a checkpoint whose fitting weights a training starts from.
         unsafe_load: load that checkpoint without the restriction to plain weights.
         notes: what the training's log is to say at its beginning.
+        begin: called when everything is loaded.
     """
 
     pretrained: Path | None = None
     unsafe_load: bool = False
     notes: tuple[str, ...] = ()
+    begin: Callable[[], None] | None = None
 
     def build_parts(self) -> None:
         """Build now what mmengine builds when the training starts, so that a mistake in the config is known as one."""
@@ -46,6 +48,8 @@ class CellRunner(Runner):
         super().load_or_resume()
         if self.pretrained is not None:
             self.notes = load_fitting_weights(self.model, self.pretrained, self.unsafe_load)
+        if self.begin is not None:
+            self.begin()
 
     def build_logger(self, log_level="INFO", log_file=None, **kwargs):
         if os.path.isdir(self._log_dir) and not os.listdir(self._log_dir):
@@ -69,6 +73,7 @@ def train(
     amp: bool = False,
     launcher: str = "none",
     unsafe_load: bool = False,
+    begin: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Train a bound config and publish its best weights as ``work_dir/best.pth``.
 
@@ -80,6 +85,7 @@ def train(
         amp: mixed precision (CUDA only).
         launcher: how processes are started: ``none``, ``pytorch`` or ``slurm``.
         unsafe_load: load ``pretrained`` even if it holds more than weights; it can then run any code.
+        begin: called when everything is built and loaded, before the first iteration.
 
     Returns:
         ``best_score``, ``best_checkpoint`` and ``iteration``.
@@ -88,7 +94,7 @@ def train(
         InputError: a config, checkpoint or option that cannot be used.
     """
     runner = build_runner(config, work_dir, resume, amp, launcher)
-    runner.pretrained, runner.unsafe_load = pretrained, unsafe_load
+    runner.pretrained, runner.unsafe_load, runner.begin = pretrained, unsafe_load, begin
     runner.train()
     best = runner.message_hub.get_info("best_ckpt") if "best_ckpt" in runner.message_hub.runtime_info else None
     score = runner.message_hub.get_info("best_score") if best else None

@@ -3,7 +3,7 @@
 import os
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ def train(
     amp: bool = False,
     launcher: str = "none",
     unsafe_load: bool = False,
+    begin: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Train a bound config; its best weights are always in ``work_dir/best.pth``.
 
@@ -48,6 +49,7 @@ def train(
         amp: mixed precision (CUDA only).
         launcher: how processes are started: ``none``, ``pytorch`` or ``slurm``.
         unsafe_load: load ``pretrained`` even if it holds more than weights; it can then run any code.
+        begin: called when everything is built and loaded, before the first iteration.
 
     Returns:
         ``best_score`` (COCO box AP on the validation split), ``best_checkpoint`` and ``iteration``.
@@ -73,6 +75,7 @@ def train(
             unsafe_load=unsafe_load,
             amp=amp,
             local_rank=local_rank,
+            begin=begin,
         )
         trainer.train()
         synchronize()

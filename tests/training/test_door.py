@@ -8,6 +8,7 @@ import cv2
 import pytest
 import torch
 
+from cellseg.errors import CellsegError, InputError
 from cellseg.openmmlab import threads
 from cellseg.training import door
 
@@ -133,6 +134,61 @@ def test_an_old_training_is_not_overwritten_unasked(train_tool, write_config, en
 def test_overwrite_discards_the_old_training(train_tool, write_config, engine, old_training):
     assert train_tool(write_config(), "--work-dir", old_training, "--overwrite")[0] == 0
     assert engine[0]["files"] == ["config.py"]
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Lets mmengine's engine write files and fail: ``failing(error, begun, files)``."""
+
+    def make(error, begun, files=("mmengine.log",)):
+        def train(config, work_dir, begin, **options):
+            for name in files:
+                (work_dir / name).write_text("new")
+            if begun:
+                begin()
+            raise error
+
+        monkeypatch.setattr("cellseg.training.mmengine_engine.train", train)
+
+    return make
+
+
+@pytest.mark.parametrize("option", ["--overwrite", "--resume"])
+@pytest.mark.parametrize("error", [InputError("no such data"), CellsegError("diverged"), KeyboardInterrupt()])
+def test_what_fails_before_it_begins_leaves_the_old_training(
+    train_tool, write_config, failing, old_training, option, error
+):
+    before = content(old_training)
+    failing(error, begun=False, files=["config.py"] if option == "--resume" else ["config.py", "mmengine.log"])
+    assert train_tool(write_config("seed = 7"), "--work-dir", old_training, option)[0] != 0
+    assert content(old_training) == before
+    assert [path.name for path in old_training.parent.iterdir() if "old" in path.name] == ["old"]
+
+
+def test_what_was_replaced_goes_when_the_new_training_begins(train_tool, write_config, failing, old_training):
+    failing(CellsegError("diverged"), begun=True)
+    assert train_tool(write_config("seed = 7"), "--work-dir", old_training, "--overwrite")[0] != 0
+    assert sorted(content(old_training)) == ["config.py", "mmengine.log"]
+    assert [path.name for path in old_training.parent.iterdir() if "old" in path.name] == ["old"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_refused_training_leaves_no_folder(train_tool, write_config, failing, engine, tmp_path, begun):
+    """So that the command can be mended and given again."""
+    failing(InputError("cell.png: damaged"), begun=begun)
+    assert_refused(train_tool(write_config(), "--work-dir", tmp_path / "deep" / "new"), "cell.png: damaged")
+    assert not (tmp_path / "deep" / "new").exists()
+    # One with a lone config, as somebody may have put there, keeps it.
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.py").write_text("mine")
+    assert_refused(train_tool(write_config(), "--work-dir", tmp_path / "mine"), "cell.png: damaged")
+    assert content(tmp_path / "mine") == {"config.py": b"mine"}
+
+
+def test_a_training_with_a_checkpoint_stays_whatever_happens(train_tool, write_config, failing, tmp_path):
+    failing(InputError("cell.png: damaged"), begun=True, files=["iter_100.pth"])
+    assert train_tool(write_config(), "--work-dir", tmp_path / "new")[0] != 0
+    assert sorted(content(tmp_path / "new")) == ["config.py", "iter_100.pth"]
 
 
 def test_overwrite_does_not_touch_a_folder_of_other_things(train_tool, write_config, engine, tmp_path):

@@ -63,6 +63,7 @@ class CellTrainer(Trainer):
         unsafe_load: load them even if their file holds more than weights.
         amp: mixed precision (CUDA only).
         local_rank: number of this process on its machine.
+        begin: called when everything is built and loaded, before the first iteration.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class CellTrainer(Trainer):
         unsafe_load: bool = False,
         amp: bool = False,
         local_rank: int = 0,
+        begin: Callable[[], None] | None = None,
     ):
         arguments = Namespace(
             fp16=amp, experiment_name=work_dir.name, batch_size=exp.batch_size, resume=resume, ckpt=None, logger="none"
@@ -92,6 +94,7 @@ class CellTrainer(Trainer):
         self.make_log = make_log
         self.pretrained = pretrained
         self.unsafe_load = unsafe_load
+        self.begin = begin
         self.best_ap = -1.0  # below any AP: the first validation is the best so far
         self.log = None
 
@@ -132,6 +135,8 @@ class CellTrainer(Trainer):
         self.input_size = self.exp.size_at(self.start_epoch * self.max_iter // 10 * 10, self.max_iter)
         self.prefetcher = DataPrefetcher(self.train_loader) if on_cuda else HostPrefetcher(self.train_loader)
         self.evaluator = self.exp.get_evaluator(self.args.batch_size, self.is_distributed)
+        if self.begin is not None:
+            self.begin()
 
     def before_epoch(self) -> None:
         """The last epochs add the L1 loss; ``SampleOrder`` ends the mosaic by itself."""
