@@ -3,6 +3,12 @@
 import ctypes
 import os
 import sys
+from typing import TYPE_CHECKING
+
+from cellseg.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
@@ -34,3 +40,26 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def find_device(text: str | None) -> "torch.device":
+    """The device that a command is to use.
+
+    Args:
+        text: of ``--device``; None: a CUDA device where there is one.
+
+    Raises:
+        InputError: no device for torch, or one that this machine has not.
+    """
+    # Not before: torch takes seconds to import.
+    import torch
+
+    if text is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        raise InputError(f"--device {text}: expected cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"--device {text}: there is no such CUDA device; use cpu")
+    return device

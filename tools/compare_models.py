@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, compare, print the tables, write the files."""
     # torch and mmengine take seconds to import: --help and a mistyped option should not wait for them.
     from cellseg.io.files import write_json, write_text
+    from cellseg.machine import find_device
     from cellseg.multimodal.comparison.compare import compare_runs, meteor_is_there
     from cellseg.multimodal.comparison.report import comparison_table, comparison_values
     from cellseg.multimodal.comparison.trainings import check_runs, plan_runs
@@ -44,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
 
     changes = parse_options(options.cfg_options)
     runs = plan_runs(options.configs, options.seeds, options.out, changes, options.data_seed, options.alone)
-    check_runs(runs)
+    find_device(options.device)
+    check_runs(runs, options.split)
 
     def note(text: str) -> None:
         print(text, file=sys.stderr, flush=True)

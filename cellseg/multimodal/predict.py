@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from cellseg.errors import InputError, MissingFileError
+from cellseg.machine import find_device
 from cellseg.multimodal.data import DataDescription, Record, collate_samples
 from cellseg.multimodal.data.sampling import SampleMaker
 from cellseg.multimodal.data.tokenizer import TEXTS_APART
@@ -37,7 +38,7 @@ def load_trained(
     # Not before: configs are read with the training's own tools, which this module otherwise does without.
     from cellseg.training.config import read_config
 
-    work_dir = Path(work_dir)
+    place, work_dir = find_device(device), Path(work_dir)
     if not work_dir.is_dir():
         raise MissingFileError(f"{work_dir}: no such work folder; give the one that tools/train.py wrote")
     config = read_config(work_dir / "config.py")
@@ -51,7 +52,6 @@ def load_trained(
     except (RuntimeError, TypeError) as error:
         first = [line.strip() for line in str(error).splitlines() if line.strip()][:2][-1]
         raise InputError(f"{path}: does not fit the model of {config.filename}: {first}") from error
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Predictor(model.to(place).eval(), description)
 
 

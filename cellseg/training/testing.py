@@ -14,6 +14,7 @@ from tqdm import tqdm
 from cellseg.datasets.folder import DataFolder
 from cellseg.errors import InputError
 from cellseg.io.files import file_hash
+from cellseg.machine import find_device
 from cellseg.openmmlab.checkpoints import load_checkpoint_file
 from cellseg.training.config import load_config
 from cellseg.training.publish import package_versions
@@ -76,7 +77,7 @@ def score_checkpoint(
         InputError: config, checkpoint, data and device do not fit each other.
     """
     config = load_config(config_path, options)
-    place = _find_device(device)
+    place = find_device(device)
     weights, meta = _read_weights(checkpoint, unsafe_load)
     if "reader" in config:
         _check_description(config, weights, str(checkpoint))
@@ -97,18 +98,6 @@ def _named_scores(
 ) -> CheckpointScores:
     defined = {name: float(value) if math.isfinite(value) else None for name, value in scores.items()}
     return CheckpointScores(defined, note, images, split, fold, hashes)
-
-
-def _find_device(text: str | None) -> torch.device:
-    if text is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(text)
-    except RuntimeError:
-        raise InputError(f"--device {text}: expected cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"--device {text}: there is no such CUDA device; use cpu")
-    return device
 
 
 def _read_weights(path: str | Path, unsafe: bool) -> tuple[Mapping[str, torch.Tensor], Mapping[str, Any]]:

@@ -119,6 +119,13 @@ def test_records_that_cannot_be_used(predictor, record, message):
     assert str(error.value).startswith(message)
 
 
+def test_devices_that_are_not_there(trained):
+    with pytest.raises(InputError, match="--device gpu: expected cpu, cuda or cuda:N"):
+        load_trained(trained, device="gpu")
+    with pytest.raises(InputError, match="--device cuda:99: there is no such CUDA device; use cpu"):
+        load_trained(trained, device="cuda:99")
+
+
 def test_folders_that_hold_no_training(tmp_path, trained):
     with pytest.raises(MissingFileError, match="no such work folder; give the one that tools/train.py wrote"):
         load_trained(tmp_path / "none")

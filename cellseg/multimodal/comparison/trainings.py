@@ -92,14 +92,29 @@ def _variants(config: Path, options: Mapping[str, Any], alone: bool) -> Iterator
                 yield f"{config.stem}_{name}_only", {**options, "model.modalities": [name]}
 
 
-def check_runs(runs: Sequence[Run]) -> None:
-    """Refuse runs that could not be trained, before the first one is.
+def check_runs(runs: Sequence[Run], split: str = "test") -> None:
+    """Refuse runs that could not be trained or compared, before the first one is.
+
+    Args:
+        runs: see ``plan_runs``.
+        split: that is to be compared.
 
     Raises:
-        InputError: a config that cannot be used or that trains no multimodal model, or a folder with another training.
+        InputError: a config that cannot be used or that trains no multimodal model, a folder with another training, or
+            data without a sample in the split.
     """
+    from cellseg.multimodal.data import load_multimodal_data
+    from cellseg.training.config import load_config
+
     for run in runs:
         _is_there(run)
+    # Data differs between configs, not between seeds.
+    for run in {run.name: run for run in runs}.values():
+        data = load_multimodal_data(**load_config(run.config, run.options).source)
+        try:
+            data.records(split)
+        except InputError as error:
+            raise InputError(f"{error}; or compare on another --split") from None
 
 
 def train_run(run: Run) -> bool:

@@ -15,7 +15,8 @@ from cellseg.multimodal.data.table import NUMBERED, Row, plan_targets, read_numb
 
 # Dimensions of an array of all rows' values, and what they are then.
 KIND_OF_DIMENSIONS = {2: "tabular", 3: "sequence", 4: "image", 5: "volume"}
-_ABOUT = ("split", "group")
+# Columns of the labels: of tables in general it is group_id.
+_SPLIT, _GROUPS = "split", ("group", "group_id")
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ def _read_labels(
     for where, row in rows:
         identity = _identity(row, id_column, where, places)
         places[identity] = where
-        split, group = (row.get(name) for name in _ABOUT)
+        split, group = row.get(_SPLIT), next((row[name] for name in _GROUPS if row.get(name) is not None), None)
         records[identity] = Record(
             id=identity,
             inputs={},

@@ -81,6 +81,14 @@ def test_a_config_of_something_else_is_refused(tmp_path):
         check_runs(plan_runs([path], [0], tmp_path, {}))
 
 
+def test_a_split_without_samples_is_known_before_anything_is_trained(config, tmp_path):
+    runs = plan_runs([config], [0], tmp_path / "out", {**SHORT, "source.fractions": (0.8, 0.2, 0.0)})
+    with pytest.raises(InputError, match="'test'.*; or compare on another --split"):
+        check_runs(runs)
+    check_runs(runs, "val")
+    assert not (tmp_path / "out").exists()
+
+
 def test_predictions_of_a_split_with_their_groups(config, tmp_path):
     (run,) = plan_runs([config], [0], tmp_path / "out", SHORT)
     train_run(run)

@@ -21,6 +21,12 @@ def folder(tmp_path, write_lines):
     return tmp_path
 
 
+def test_a_group_may_be_called_as_in_other_tables(folder, write_lines):
+    write_lines("labels.csv", "id,group_id,label", "4,g2,b", "1,g1,a", "3,g1,a")
+    read = read_features(str(folder), TABLES, "labels.csv", {"classification": "label"})
+    assert [record.group for record in read.records] == ["g2", "g1", "g1"] and read.group_by == ("group",)
+
+
 def test_a_group_that_is_missing_in_one_row_is_no_group_of_its_own(folder, write_lines):
     write_lines("labels.csv", "id,group,label", "4,,b", "1,g1,a", "3,g1,a")
     read = read_features(str(folder), TABLES, "labels.csv", {"classification": "label"})
