@@ -33,7 +33,13 @@ def multimodal_model_of(source: Mapping[str, Any], **parts: Any) -> MultimodalMo
     """
     # A training begins here, and with it anew whatever the files say by now.
     forget_multimodal_data()
-    return model_for(load_multimodal_data(**source).description, parts)
+    description = load_multimodal_data(**source).description
+    # A part that the data has nothing for would be there and learn nothing. Who names tasks may leave out some heads'.
+    for option, known in (("encoders", description.modalities), ("heads", description.tasks)):
+        for name in parts.get(option) or ():
+            if name not in known and not (option == "heads" and source.get("tasks")):
+                raise InputError(f"model.{option}.{name}: the data has no {name!r}; it has {', '.join(known)}")
+    return model_for(description, parts)
 
 
 def model_for(description: DataDescription, parts: Mapping[str, Any]) -> MultimodalModel:

@@ -177,8 +177,16 @@ def test_mistakes_in_a_config_are_one_line(run, options, message):
 
 def test_a_model_without_a_head_for_the_data(run):
     heads = dict(_delete_=True, regression=dict(type="FusedRegressor", outputs=1))
-    with pytest.raises(InputError, match="the model has no head for a task of the validation samples"):
+    with pytest.raises(InputError, match="model.heads.regression: the data has no 'regression'; it has classification"):
         run(TABLES, iterations=2, **{"model.heads": heads})
+    with pytest.raises(InputError, match="the model has no head for a task of the validation samples"):
+        run(TABLES, iterations=2, **{"model.heads": heads, "source.tasks": ["classification"]})
+
+
+def test_an_encoder_of_nothing_is_named(run):
+    misspelt = dict(type="TabularEncoder", num_features=3, width=16, kind="mlp")
+    with pytest.raises(InputError, match="model.encoders.tow: the data has no 'tow'; it has one, two"):
+        run(TABLES, iterations=2, **{"model.encoders.tow": misspelt})
 
 
 def test_a_description_alone_builds_the_model_again():
