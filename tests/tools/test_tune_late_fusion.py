@@ -112,6 +112,8 @@ def test_work_folders_are_fused_and_answer_together(call, tmp_path):
         for seed, folder in zip((0, 4), order, strict=True):
             shutil.copytree(folder, tmp_path / "runs" / name / f"seed-{seed}")
     models = [tmp_path / "runs" / name for name in "ab"]
+    code, _, error = call(*models, "--out", tmp_path / "none")
+    assert code == 2 and f"{models[0]}: holds trainings of several seeds; name one of them, or say which" in error
     common = ["--out", tmp_path / "seeds", "--budget", 10, "--device", "cpu"]
     code, text, error = call(*models, "--seeds", 0, 4, *common)
     assert code == 0, error

@@ -63,6 +63,10 @@ def read_models(
     for text in texts:
         name, path = parse_model(text)
         if path.is_dir():
+            if not (path / "config.py").is_file() and any(path.glob("seed-*")):
+                raise InputError(
+                    f"{path}: holds trainings of several seeds; name one of them, or say which with --seeds"
+                )
             wanted = [TRAIN, *splits] if features else splits
             tables.append(probabilities_of(path, wanted, task, name, features, device, unsafe_load))
         elif path.is_file():
