@@ -55,10 +55,11 @@ def _add_dataset(jobs: argparse._SubParsersAction) -> None:
         jobs,
         "dataset",
         "Write captions, questions and image-text pairs about the images of a data folder.\n"
-        "captions.json (COCO), vqa.json (images, questions, answers) and pairs.jsonl (image, text, label) follow from\n"
-        "the masks alone; the folder splits/ has the first two for each split. Numbers are given in buckets. Answers\n"
-        "are balanced: of the questions of one kind about one value, no answer occurs more often than the median one,\n"
-        "and questions with a single answer are left out.",
+        "captions.json (COCO), prompts.json (COCO, each caption replies to a prompt that asks for one thing or all),\n"
+        "vqa.json (images, questions, answers) and pairs.jsonl (image, text, label) follow from the masks alone; the\n"
+        "folder splits/ has the first three for each split. Numbers are in buckets. Answers are balanced: of the\n"
+        "questions of one kind about one value, no answer occurs more often than the median one, and questions with a\n"
+        "single answer are left out.",
     )
     parser.add_argument("data", metavar="DATA_FOLDER", help="a folder of tools/prepare_data.py")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to write, complete or not at all")
@@ -67,7 +68,7 @@ def _add_dataset(jobs: argparse._SubParsersAction) -> None:
         "--splits", metavar="SPLIT", nargs="+", default=[], help="some of train, val, test (default: all there are)"
     )
     _add_submission(parser, "write about predicted cells instead of the true ones: ")
-    parser.add_argument("--captions", metavar="N", type=int, default=5, help="of an image at most (default: 5)")
+    parser.add_argument("--captions", metavar="N", type=int, default=5, help="of an image or prompt (default: 5)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="decides phrasings and choices (default: 0)")
     parser.add_argument("--no-images", action="store_true", help="do not copy the images into DIR/images")
     parser.add_argument(
@@ -82,8 +83,9 @@ def _add_answer(jobs: argparse._SubParsersAction) -> None:
         "answer",
         "Answer the questions of a data set from predicted cells, and write captions of its images.\n"
         "The questions are those of `derive_text.py dataset` about true cells; `derive_text.py score` then says how\n"
-        "much of what one wants to know a segmentation gets right. Writes answers.json and captions.json. A question\n"
-        "about cell types has no answer where the types of the predicted cells are not known.",
+        "much of what one wants to know a segmentation gets right. Writes answers.json, captions.json and, to the\n"
+        "prompts, replies.json. Where the types of the predicted cells are not known, questions about them have no\n"
+        "answer, and replies say nothing of them.",
     )
     parser.add_argument("--data", metavar="DATA_DIR", required=True, help="a data set of `derive_text.py dataset`")
     _add_submission(parser, "the predicted cells: ", required=True)
@@ -98,10 +100,13 @@ def _add_score(jobs: argparse._SubParsersAction) -> None:
         "score",
         "Score generated captions by what they say, and answers beside what one knows without the images.\n"
         "Captions are read back slot by slot (count, type, confluence, ...) and compared with the facts of images.\n"
+        "Replies to prompts (with `prompt`) are also scored by whether they say just what is asked for.\n"
         "Baselines for questions: the most frequent training answer, and the most frequent one to the same question.",
     )
     parser.add_argument("--data", metavar="DIR", help="a data set of `derive_text.py dataset`")
-    parser.add_argument("--captions", metavar="FILE.json", help="list of image_id (or image) and caption; needs --data")
+    parser.add_argument(
+        "--captions", metavar="FILE.json", help="list of image_id (or image), caption, prompt if any; needs --data"
+    )
     parser.add_argument("--vqa", metavar="FILE.json", help="questions in single-file form (default: DIR/vqa.json)")
     parser.add_argument("--answers", metavar="FILE.json", help="a model's answers: list of question_id and answer")
     parser.add_argument("--json", metavar="FILE", help="write all numbers")

@@ -48,7 +48,7 @@ def test_a_data_set_and_its_scores(blob_project, derive):
     arguments = ["--captions", "generated.json", "--answers", "answers.json", "--json", "scores.json"]
     code, out, err = derive("score", "--data", "text", *arguments)
     assert code == 0, err
-    assert "test: captions of 4 images" in out and "question only" in out
+    assert "test: what 4 captions say" in out and "question only" in out
     scores = json.loads((root / "scores.json").read_text())
     for split in ("train", "val", "test"):
         assert scores["captions"][split]["count"]["accuracy"] == 1.0
@@ -57,7 +57,7 @@ def test_a_data_set_and_its_scores(blob_project, derive):
         assert scores["questions"][split]["all"]["majority"] < 0.8
     # The questions alone need no data set.
     code, out, _ = derive("score", "--vqa", "text/splits/train/vqa.json")
-    assert code == 0 and "captions of" not in out
+    assert code == 0 and "captions say" not in out
 
 
 @pytest.fixture

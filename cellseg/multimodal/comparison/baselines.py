@@ -15,15 +15,17 @@ from cellseg.multimodal.data.record import plain_text
 MAJORITY = "majority"
 QUESTION_ONLY = "question only"
 MEAN = "mean"
+# What is answered with a text that follows from another.
+_TEXT_TASKS = ("vqa", "captioning")
 
 
 def baseline_predictions(predictions: SplitPredictions, train: Sequence[Record]) -> dict[str, SplitPredictions]:
     """What simple baselines answer to the samples that a model answered.
 
-    - ``majority``: the class, the answer, or the value of each label, that the training has most often;
+    - ``majority``: the class, the answer, the caption, or the value of each label, that the training has most often;
     - ``mean``, of regression: the mean of each number in the training;
-    - ``question only``, of vqa: the answer that the training gives most often to that very question, or the majority
-      where it has not been asked there.
+    - ``question only``, of vqa and of captions that reply to different prompts: what the training answers most often
+      to that very question or prompt, or the majority where it has not been asked there.
 
     Args:
         predictions: of any model of this data.
@@ -33,7 +35,7 @@ def baseline_predictions(predictions: SplitPredictions, train: Sequence[Record])
         By name; a baseline that knows none of the tasks is left out.
     """
     majority = {task: _majority(task, rows, predictions, train) for task, rows in predictions.rows.items()}
-    asked = {task: _question_only(rows, predictions, train) for task, rows in predictions.rows.items() if task == "vqa"}
+    asked = {task: _question_only(task, rows, predictions, train) for task, rows in predictions.rows.items()}
     mean = {"value": list(predictions.description.target_mean)}
     means = {
         task: [replace(row, prediction=mean) for row in rows]
@@ -46,9 +48,9 @@ def baseline_predictions(predictions: SplitPredictions, train: Sequence[Record])
 
 
 def _majority(task: str, rows: Sequence[Row], predictions: SplitPredictions, train: Sequence[Record]) -> list[Row]:
-    if task == "vqa":
-        answer = _answer_number(_first(_answers(train)), predictions)
-        return [replace(row, prediction={"answer": answer}) for row in rows]
+    if task in _TEXT_TASKS:
+        said = _said(task, train)
+        return _say(task, rows, [_first(said)] * len(rows), predictions) if said else []
     if task == "multilabel":
         known = np.array([record.targets[task] for record in train if task in record.targets], np.float64)
         often = np.nanmean(known, axis=0)
@@ -60,28 +62,38 @@ def _majority(task: str, rows: Sequence[Row], predictions: SplitPredictions, tra
     return [replace(row, prediction={"label": label}) for row in rows]
 
 
-def _question_only(rows: Sequence[Row], predictions: SplitPredictions, train: Sequence[Record]) -> list[Row]:
+def _question_only(task: str, rows: Sequence[Row], predictions: SplitPredictions, train: Sequence[Record]) -> list[Row]:
+    if task not in _TEXT_TASKS:
+        return []
     by_question = defaultdict(list)
-    for record in train:
-        if "vqa" in record.targets:
-            by_question[plain_text(record.inputs.get("text", ""))].append(most_given(record.targets["vqa"]))
-    usual = _first(_answers(train))
-    said = {question: _first(answers) for question, answers in by_question.items()}
-    numbers = [_answer_number(said.get(plain_text(row.text), usual), predictions) for row in rows]
-    return [replace(row, prediction={"answer": number}) for row, number in zip(rows, numbers, strict=True)]
+    for record in (record for record in train if task in record.targets):
+        by_question[plain_text(record.inputs.get("text", ""))].extend(_said(task, [record]))
+    if len(by_question) < 2 and task == "captioning":
+        # One prompt for all tells nothing.
+        return []
+    usual = _first(_said(task, train))
+    best = {question: _first(said) for question, said in by_question.items()}
+    return _say(task, rows, [best.get(plain_text(row.text), usual) for row in rows], predictions)
 
 
-def _answers(train: Sequence[Record]) -> list[str]:
-    return [most_given(record.targets["vqa"]) for record in train if "vqa" in record.targets]
+def _said(task: str, records: Sequence[Record]) -> list[str]:
+    """Answers, of several annotators the most frequent one, or captions."""
+    targets = [record.targets[task] for record in records if task in record.targets]
+    return [most_given(target) for target in targets] if task == "vqa" else targets
+
+
+def _say(task: str, rows: Sequence[Row], texts: Sequence[str], predictions: SplitPredictions) -> list[Row]:
+    about = predictions.description
+    if task == "vqa":
+        # An answer outside the list cannot be given; the list begins with the most frequent one.
+        known = {text: {"answer": about.answers.index(text) if text in about.answers else 0} for text in set(texts)}
+    else:
+        words = about.words()
+        known = {text: {"tokens": words.encode(text, about.max_length)} for text in set(texts)}
+    return [replace(row, prediction=known[text]) for row, text in zip(rows, texts, strict=True)]
 
 
 def _first(names: Sequence[str]) -> str:
     """The most frequent name, of equally frequent ones the alphabetically first."""
     counts = Counter(names)
     return min(counts, key=lambda name: (-counts[name], name))
-
-
-def _answer_number(answer: str, predictions: SplitPredictions) -> int:
-    answers = predictions.description.answers
-    # An answer outside the list cannot be given; the list begins with the most frequent one.
-    return answers.index(answer) if answer in answers else 0

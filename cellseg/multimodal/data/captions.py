@@ -1,6 +1,6 @@
 """Pictures with captions: COCO's json, a flat list, Karpathy's json, Flickr30k's token file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ from cellseg.multimodal.data.files import (
 from cellseg.multimodal.data.record import Record, RecordSet, read_split, require_text
 
 KINDS = {"image": "image"}
+# Captions of one picture by the prompt that they reply to; None where the file names none.
+Captions = dict[str | None, list[str]]
+# Between the id of a picture and the number of the prompt.
+_PROMPT_APART = "#prompt-"
 CAPTION_FILES = ("captions.json", "annotations.json")
 KARPATHY_FILES = ("dataset_coco.json", "dataset_flickr30k.json", "dataset.json")
 TOKEN_FILES = ("results_20130124.token", "results.token", "Flickr8k.token.txt", "captions.token")
@@ -31,13 +35,15 @@ def read_captions(
 ) -> RecordSet:
     """COCO's caption json (``images``, ``annotations``), or a flat list of ``{image, caption}``.
 
+    A caption may have the ``prompt`` that it replies to, which captioning then reads instead of ``source.prompt``.
+
     Args:
         data_root: the folder, or the json file itself.
         annotations: the json's name, or one for each split; None: a usual name.
         images: the folder of the images, or one for each split; None: ``images`` where it exists, else the json's own.
 
     Returns:
-        A record an image, with all its captions.
+        A record an image, with all its captions; of an image with prompts a record for each of these.
 
     Raises:
         InputError, MissingFileError: what cannot be used; names file and entry.
@@ -61,13 +67,37 @@ def group_of_pictures(records: Sequence[Record]) -> tuple[str, ...]:
 
 def _read_coco(content: Any, path: Path, images: Path, split: str | None) -> list[Record]:
     pictures = read_pictures(content, path, images, split)
-    captions: dict[str, list[str]] = {identity: [] for identity in pictures}
+    captions: dict[str, Captions] = {identity: {} for identity in pictures}
     for where, entry in read_entries(content, "annotations", path):
         identity = str(require(entry, "image_id", where))
         if identity not in captions:
             raise InputError(f"{where}: caption without image: image_id {identity} is not among the images")
-        captions[identity].append(require_text(entry.get("caption"), where, "caption"))
-    return [replace(record, captions=tuple(captions[identity])) for identity, record in pictures.items()]
+        _add_caption(captions[identity], entry, where)
+    return [record for identity, picture in pictures.items() for record in _by_prompt(picture, captions[identity])]
+
+
+def _add_caption(captions: Captions, entry: Mapping[str, Any], where: str) -> None:
+    prompt = None if entry.get("prompt") is None else require_text(entry["prompt"], where, "prompt")
+    captions.setdefault(prompt, []).append(require_text(entry.get("caption"), where, "caption"))
+
+
+def _by_prompt(picture: Record, captions: Captions) -> Iterator[Record]:
+    """The picture with its captions, and once more with those that reply to each of its prompts."""
+    if None in captions or not captions:
+        yield replace(picture, captions=tuple(captions.get(None, ())))
+    prompts = [prompt for prompt in captions if prompt is not None]
+    for number, prompt in enumerate(prompts):
+        yield replace(
+            picture,
+            id=f"{picture.id}{_PROMPT_APART}{number}",
+            captions=tuple(captions[prompt]),
+            prompt=prompt,
+        )
+
+
+def picture_of(record: str) -> str:
+    """Id of the picture of a record that :func:`read_captions` gave."""
+    return record.partition(_PROMPT_APART)[0]
 
 
 def read_pictures(content: Any, path: Path, images: Path, split: str | None) -> dict[str, Record]:
@@ -100,19 +130,20 @@ def read_pictures(content: Any, path: Path, images: Path, split: str | None) -> 
 
 
 def _read_flat(content: list, path: Path, images: Path, split: str | None) -> list[Record]:
-    rows: dict[str, tuple[str, str | None, list[str]]] = {}
+    rows: dict[str, tuple[str, str | None, Captions]] = {}
     for where, entry in numbered(content, "", path):
         name = entry.get("image")
         if not isinstance(name, str) or not name.strip():
             raise InputError(f"{where}: caption without image")
         own = read_split(entry["split"], where) if entry.get("split") is not None else split
-        _, first, captions = rows.setdefault(name, (where, own, []))
+        _, first, captions = rows.setdefault(name, (where, own, {}))
         if first != own:
             raise InputError(f"{where}: image {name!r} is in two splits, {first} and {own}")
-        captions.append(require_text(entry.get("caption"), where, "caption"))
+        _add_caption(captions, entry, where)
     return [
-        _record(name, file_in(images, name, where), captions, own, where)
+        record
         for name, (where, own, captions) in rows.items()
+        for record in _by_prompt(_record(name, file_in(images, name, where), [], own, where), captions)
     ]
 
 

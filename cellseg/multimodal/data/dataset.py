@@ -98,6 +98,12 @@ class MultimodalData:
         for task in self.tasks:
             if not any(task in record.targets or (record.captions and _captioned(task)) for record in train):
                 raise InputError(f"{self._set.where}: source.tasks: no record of the training split has {task!r}")
+        prompted = next((record for record in self._set.records if record.prompt), None)
+        if "matching" in self.tasks and prompted is not None:
+            raise InputError(
+                f"{prompted.where}: source.tasks: captions that reply to a prompt ({prompted.prompt!r}) do not "
+                "describe the picture, which 'matching' needs; give captions without prompts, or leave it out"
+            )
 
     def _check_labels(self) -> None:
         for records in self._splits.values():

@@ -54,7 +54,7 @@ class DataDescription:
         answers: to choose from, normalised, the most frequent first.
         tokenizer: as JSON text; empty where there is no text.
         max_length: most tokens of a text.
-        prompt: the text that asks for a caption; empty where captioning reads no text.
+        prompt: the text that asks for a caption where none is given; empty where captioning reads no text.
     """
 
     tasks: tuple[str, ...]

@@ -20,15 +20,15 @@ def form_records(
 ) -> list[Record]:
     """The records that a model is shown, one for each task and caption.
 
-    Captioning shows the picture with the prompt, never with a caption; a training record stands for one caption, a
-    validation record for a picture with all its captions. Matching shows the picture with each of its captions, and as
-    often as asked with a wrong one.
+    Captioning shows the picture with a prompt, never with a caption; a training record stands for one caption, a
+    validation record for a picture and prompt with all captions. Matching shows the picture with each of its captions,
+    and as often as asked with a wrong one.
 
     Args:
         records: of one split.
         tasks: that are trained; targets of others are left out.
         training: whether wrong captions are left to be drawn anew each time; else they are drawn here.
-        prompt: what asks for a caption; empty: no text.
+        prompt: what asks for a caption where the record has no prompt of its own; empty: no text.
         negatives: wrong captions for each true one.
         seed: of the wrong captions.
 
@@ -52,8 +52,8 @@ def form_records(
 
 def _to_write(record: Record, training: bool, prompt: str) -> list[Record]:
     inputs = {name: value for name, value in record.inputs.items() if not isinstance(value, str)}
-    if prompt:
-        inputs["text"] = prompt
+    if record.prompt or prompt:
+        inputs["text"] = record.prompt or prompt
     captions = record.captions if training else record.captions[:1]
     return [
         replace(record, id=f"{record.id}#captioning-{index}", inputs=inputs, targets={"captioning": caption})

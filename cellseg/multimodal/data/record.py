@@ -38,6 +38,8 @@ class Record:
         group: what must not be torn apart by a split, where the file says so.
         where: file and row, for messages.
         question_type: what kind of question the text asks, where the file says so.
+        prompt: what the captions reply to, where the file says so: ``captioning`` shows it in place of the one prompt
+            of all records.
     """
 
     id: str
@@ -48,6 +50,7 @@ class Record:
     group: str | None = None
     where: str = ""
     question_type: str = ""
+    prompt: str = ""
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Source:
         vocabulary: most tokens that there are.
         most_answers: answers to choose from, the most frequent of the training.
         classes: names of the classes in their order; None: those that the records have, sorted.
-        prompt: the text that asks for a caption; empty: captioning reads no text.
+        prompt: the text that asks for a caption where the data has no prompts; empty: captioning reads no text then.
         negatives: wrong captions for each true one, where texts are matched.
     """
 

@@ -1,4 +1,4 @@
-"""Questions of a derived data set answered from predicted cells, and captions of the same images."""
+"""Questions of a derived data set answered from predicted cells, and captions of the same images, with prompts too."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,16 @@ from cellseg.io.files import read_json, write_json
 from cellseg.multimodal.derive.answer_scores import Asked, read_questions
 from cellseg.multimodal.derive.dataset import make_captions
 from cellseg.multimodal.derive.dataset_files import CAPTIONS, FACTS, FORMAT, QUESTIONS, SUMMARY, check_out
+from cellseg.multimodal.derive.described import Described, Wanted, read_described, read_wanted
 from cellseg.multimodal.derive.facts import ImageFacts, SizeLimits, known_types, measure_facts
 from cellseg.multimodal.derive.phrases import QUESTIONS as KINDS
 from cellseg.multimodal.derive.phrases import check_types
+from cellseg.multimodal.derive.prompts import reply
 from cellseg.multimodal.derive.questions import NUMBERED, answer
-from cellseg.multimodal.derive.slot_scores import Described, read_described
 from cellseg.multimodal.derive.sources import TypedCells
 
 ANSWERS = "answers.json"
+REPLIES = "replies.json"
 _AGAIN = "run derive_text.py dataset again"
 
 
@@ -42,10 +44,11 @@ class AnswerResult:
 def answer_dataset(
     root: str | Path, submission: str | Path, out: str | Path, split: str = "test", overwrite: bool = False
 ) -> AnswerResult:
-    """Write ``answers.json`` and ``captions.json``, which ``derive_text.py score`` reads.
+    """Write ``answers.json``, ``captions.json`` and ``replies.json``, which ``derive_text.py score`` reads.
 
     The questions are those of the data set, chosen by true answers; the answers follow from predicted cells alone.
-    Small and large mean what they mean in the data set. A question that the predictions cannot answer is left out.
+    Small and large mean what they mean in the data set. A question that the predictions cannot answer is left out,
+    and the reply to a prompt of which they know nothing is empty.
 
     Args:
         root: folder of the data set.
@@ -59,10 +62,11 @@ def answer_dataset(
         InputError: an option or a file cannot be used, or the predictions lack an image of the split.
     """
     root, out = Path(root), Path(out)
-    check_out(out, overwrite, own=(ANSWERS, CAPTIONS), mark=ANSWERS)
+    check_out(out, overwrite, own=(ANSWERS, CAPTIONS, REPLIES), mark=ANSWERS)
     limits, seed = _read_summary(root / SUMMARY)
     types, images = _read_images(root, split)
     questions = _read_questions(root / QUESTIONS, split, {image.image_id for image in images})
+    _, wanted = read_wanted(root, prompted=True)
     cells = TypedCells.open(submission, types)
     known = known_types(cells.class_names)
     check_types(known)
@@ -74,9 +78,11 @@ def answer_dataset(
     captions = [
         {"image_id": number, "caption": make_captions(one, 1, seed)[0]} for number, one in sorted(facts.items())
     ]
+    replies = _reply_all([one for one in wanted if one.image_id in facts], facts, seed)
     with staging(out) as scratch:
         write_json(scratch / ANSWERS, answers)
         write_json(scratch / CAPTIONS, captions)
+        write_json(scratch / REPLIES, replies)
     return AnswerResult(len(images), len(questions), len(answers), known)
 
 
@@ -88,6 +94,17 @@ def _measure(true: ImageFacts, cells: TypedCells, limits: SizeLimits | None) -> 
 def _answer_all(questions: Sequence[Asked], facts: Mapping[int, ImageFacts]) -> list[dict[str, int | str]]:
     answers = [(item.number, answer(facts[item.image_id], item.kind, item.value)) for item in questions]
     return [{"question_id": number, "answer": text} for number, text in answers if text is not None]
+
+
+def _reply_all(wanted: Sequence[Wanted], facts: Mapping[int, ImageFacts], seed: int) -> list[dict[str, int | str]]:
+    return [
+        {
+            "image_id": one.image_id,
+            "prompt": one.prompt,
+            "caption": next(iter(reply(facts[one.image_id], one.kind, 1, seed)), ""),
+        }
+        for one in wanted
+    ]
 
 
 def _read_summary(path: Path) -> tuple[SizeLimits | None, int]:

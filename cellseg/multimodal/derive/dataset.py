@@ -25,6 +25,7 @@ from cellseg.multimodal.derive.facts import (
 )
 from cellseg.multimodal.derive.pairs import make_pairs
 from cellseg.multimodal.derive.phrases import TRAITS, caption, check_types, hash_number, slots_of
+from cellseg.multimodal.derive.prompts import make_prompts, reply
 from cellseg.multimodal.derive.questions import ask, balance, count_answers
 from cellseg.multimodal.derive.sources import Predictions
 from cellseg.structures import Instances
@@ -37,7 +38,7 @@ class DatasetOptions:
     Attributes:
         fold: of the data folder.
         splits: some of ``train``, ``val``, ``test``; empty: all that the folder has.
-        captions: how many different ones an image gets at most.
+        captions: how many different ones an image gets at most, and a prompt about it.
         seed: decides between phrasings, and which questions and values are chosen.
         images: whether the images are copied beside the texts.
         official: whether the questions are also written as the two files that VQA v2 has for each split.
@@ -196,6 +197,22 @@ def _write_about(
         {"id": number, "image_id": image_ids[key], "caption": text}
         for number, (key, text) in enumerate(written, len(texts.captions) + 1)
     ]
+    prompts = [prompt for one in facts.values() for prompt in make_prompts(one, options.seed)]
+    replies = [
+        (prompt, text)
+        for prompt in prompts
+        for text in reply(facts[prompt.key], prompt.kind, options.captions, options.seed)
+    ]
+    texts.prompted += [
+        {
+            "id": number,
+            "image_id": image_ids[prompt.key],
+            "prompt": prompt.text,
+            "prompt_type": prompt.kind,
+            "caption": text,
+        }
+        for number, (prompt, text) in enumerate(replies, len(texts.prompted) + 1)
+    ]
     texts.questions += [
         {
             "id": number,
@@ -223,6 +240,7 @@ def _write_about(
         "images": len(records),
         "groups": len({record.group for record in records}),
         "captions": len(written),
+        "prompts": len(prompts),
         "questions": count_answers(asked, kept),
         "pairs": dict(sorted(Counter(pair.fact for pair in pairs).items())),
     }

@@ -1,4 +1,4 @@
-"""The files of a derived data set: COCO captions, questions in VQA form, pairs, facts."""
+"""The files of a derived data set: COCO captions, with prompts and without, questions in VQA form, pairs, facts."""
 
 import json
 import shutil
@@ -16,13 +16,14 @@ from cellseg.multimodal.derive.questions import YES_NO
 FORMAT = "cellseg derived text 1"
 SUMMARY = "derived.json"
 CAPTIONS = "captions.json"
+PROMPTED = "prompts.json"
 QUESTIONS = "vqa.json"
 PAIRS = "pairs.jsonl"
 FACTS = "facts.json"
 IMAGES = "images"
 SPLITS = "splits"
 OFFICIAL = "vqa_v2"
-_FILES = {SUMMARY, CAPTIONS, QUESTIONS, PAIRS, FACTS, IMAGES, SPLITS, OFFICIAL}
+_FILES = {SUMMARY, CAPTIONS, PROMPTED, QUESTIONS, PAIRS, FACTS, IMAGES, SPLITS, OFFICIAL}
 _HUMAN_ANSWERS = 10  # that the official form has for every question
 
 
@@ -34,6 +35,7 @@ class Texts:
         images: COCO image entries, with ``split`` and ``group``.
         facts: of each image.
         captions: COCO caption entries.
+        prompted: such entries with the ``prompt`` that they reply to, and its ``prompt_type``.
         questions: entries with ``question``, ``answer``, ``question_type`` and ``question_value``, the type or number
             that it asks about.
         pairs: rows with ``image``, ``text``, ``label``, and the ``fact`` in question.
@@ -43,6 +45,7 @@ class Texts:
     images: list[dict[str, Any]] = field(default_factory=list)
     facts: list[ImageFacts] = field(default_factory=list)
     captions: list[dict[str, Any]] = field(default_factory=list)
+    prompted: list[dict[str, Any]] = field(default_factory=list)
     questions: list[dict[str, Any]] = field(default_factory=list)
     pairs: list[dict[str, Any]] = field(default_factory=list)
     splits: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -104,9 +107,10 @@ def write_files(
 
 
 def _write_coco(out: Path, images: list[dict[str, Any]], texts: Texts) -> None:
-    """Captions and questions of some images."""
+    """Captions, replies to prompts and questions of some images."""
     head = {"info": {"description": "texts derived from segmentations"}, "licenses": [], "images": images}
     write_json(out / CAPTIONS, {**head, "annotations": _about(images, texts.captions)})
+    write_json(out / PROMPTED, {**head, "annotations": _about(images, texts.prompted)})
     write_json(out / QUESTIONS, {**head, "annotations": _about(images, texts.questions)})
 
 

@@ -26,11 +26,17 @@ _OPENINGS = (
     "The field of view holds {count}",
     "A microscope image with {count}",
 )
-_TYPE_WORDS = ("mostly of type", "mainly of type", "predominantly of type", "most of them")
+_MOSTLY = ("mostly of type", "mainly of type", "predominantly of type")
+_TYPE_WORDS = (*_MOSTLY, "most of them")
 _ONE_TYPE_WORDS = ("of type",)
 _COVERS = (
     "They cover {cover} of the area",
     "Together they cover {cover} of the image",
+    "The confluence is {cover}",
+)
+_COVERS_ALONE = (
+    "The cells cover {cover} of the area",
+    "Together the cells cover {cover} of the image",
     "The confluence is {cover}",
 )
 _ONE_COVERS = ("It covers {cover} of the area", "The confluence is {cover}")
@@ -193,20 +199,24 @@ def caption(slots: Slots, *key: object) -> str:
     """Write what is in the slots; ``parse_caption`` reads it back.
 
     Args:
-        slots: with a count; a count of 0 has nothing else to say, and a single cell no traits.
+        slots: a count of 0 has nothing else to say, and a single cell no traits; without a count there are several.
         key: decides between phrasings.
     """
     one = slots.count == count_bucket(1)
-    text = choose(_OPENINGS, "opening", *key).format(count=choose(_count_phrases(slots.count), "count", *key))
-    if slots.count == 0:
-        return f"{text}."
+    sentences = []
+    if slots.count is not None:
+        counted = choose(_count_phrases(slots.count), "count", *key)
+        sentences.append(choose(_OPENINGS, "opening", *key).format(count=counted))
     if slots.cell_type is not None:
-        words = choose(_ONE_TYPE_WORDS if one else _TYPE_WORDS, "type", *key)
-        text += f", {words} {spoken(slots.cell_type)}"
-    sentences = [text]
-    if slots.confluence is not None:
+        if sentences:
+            words = choose(_ONE_TYPE_WORDS if one else _TYPE_WORDS, "type", *key)
+            sentences[0] += f", {words} {spoken(slots.cell_type)}"
+        else:
+            sentences.append(f"The cells are {choose(_MOSTLY, 'type', *key)} {spoken(slots.cell_type)}")
+    if slots.confluence:
+        covers = _ONE_COVERS if one else _COVERS if sentences else _COVERS_ALONE
         said = choose(_cover_phrases(slots.confluence), "cover", *key)
-        sentences.append(choose(_ONE_COVERS if one else _COVERS, "covers", *key).format(cover=said))
+        sentences.append(choose(covers, "covers", *key).format(cover=said))
     for trait, phrases in TRAITS.items():
         value = getattr(slots, trait)
         if value is not None:

@@ -1,8 +1,8 @@
 """How right generated captions are: what they say, slot by slot, beside the facts of their images."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,142 +10,101 @@ import numpy as np
 
 from cellseg.errors import InputError
 from cellseg.io.files import read_json
-from cellseg.multimodal.derive.dataset_files import CAPTIONS, FACTS, FORMAT
-from cellseg.multimodal.derive.facts import ImageFacts, known_types
+from cellseg.multimodal.derive.described import Wanted, check_asked, read_captions, read_described, read_wanted
+from cellseg.multimodal.derive.facts import ImageFacts
 from cellseg.multimodal.derive.phrases import Slots, count_range, cover_range, parse_caption, slots_of
+from cellseg.multimodal.derive.prompts import PROMPTS, wanted_slots
 from cellseg.multimodal.metrics import bleu, caption_words, cider_d, rouge_l
 
 SLOTS = tuple(field.name for field in fields(Slots))
+EVERY = "every"
 _LISTED = 5
 
 
 @dataclass(frozen=True)
-class Described:
-    """An image of a derived data set.
+class Said:
+    """A caption beside what is true.
 
     Attributes:
-        image_id: its number in the COCO files.
-        split: ``train``, ``val`` or ``test``.
-        facts: what is true of it.
+        slots: what the caption says.
+        facts: of the image.
+        kind: of the prompt that it replies to, a key of ``PROMPTS``; empty for one that should say everything.
     """
 
-    image_id: int
-    split: str
+    slots: Slots
     facts: ImageFacts
+    kind: str = ""
 
+    @property
+    def truth(self) -> Slots:
+        """What it should say."""
+        slots = slots_of(self.facts)
+        return wanted_slots(slots, self.kind) if self.kind else slots
 
-def read_described(root: str | Path) -> tuple[tuple[str, ...], list[Described]]:
-    """Types and images of a derived data set.
-
-    Raises:
-        MissingFileError: it has no ``facts.json``.
-        InputError: the file is damaged; the text names the entry.
-    """
-    path = Path(root) / FACTS
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path}: not the facts of a derived data set (expected format {FORMAT!r})")
-    names, entries = content.get("class_names"), content.get("images")
-    if not isinstance(names, list) or not isinstance(entries, list):
-        raise InputError(f"{path}: damaged, class_names or images are missing; run derive_text.py dataset again")
-    images = []
-    for number, entry in enumerate(entries):
-        where = f"{path}: images[{number}]"
-        facts = ImageFacts.from_dict(entry if isinstance(entry, dict) else {}, where)
-        if type(entry.get("image_id")) is not int or not isinstance(entry.get("split"), str):
-            raise InputError(f"{where}: lacks image_id or split; run derive_text.py dataset again")
-        images.append(Described(entry["image_id"], entry["split"], facts))
-    return known_types(names), images
-
-
-def read_captions(path: str | Path, file_names: Mapping[str, int]) -> dict[int, str]:
-    """Generated captions by number of the image.
-
-    Args:
-        path: a JSON list of ``{image_id, caption}``, as COCO has results, or of ``{image, caption}`` with a file name.
-        file_names: number of each image by file name.
-
-    Raises:
-        MissingFileError: there is no such file.
-        InputError: it has another form, or an image comes twice or is unknown; the text names the entry.
-    """
-    content = read_json(path)
-    if not isinstance(content, list):
-        raise InputError(f"{path}: expected a list of entries with image_id and caption")
-    known = set(file_names.values())
-    captions: dict[int, str] = {}
-    for number, entry in enumerate(content):
-        where = f"{path}: entry {number}"
-        if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
-            raise InputError(f"{where}: expected image_id and caption")
-        image = entry.get("image_id", file_names.get(str(entry.get("image"))))
-        if type(image) is not int or image not in known:
-            raise InputError(f"{where}: no image {entry.get('image_id', entry.get('image'))!r} in the data set")
-        if image in captions:
-            raise InputError(f"{where}: a second caption of image {image}; give one for each")
-        captions[image] = entry["caption"]
-    if not captions:
-        raise InputError(f"{path}: no captions")
-    return captions
+    def asks(self, slot: str) -> bool:
+        """Whether the slot is asked for."""
+        return not self.kind or slot in PROMPTS[self.kind].slots
 
 
 def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
     """Score generated captions against a derived data set.
 
     Args:
-        path: see ``read_captions``.
+        path: see ``read_captions``. Captions with a ``prompt`` reply to those of the data set, and are scored by what
+            is asked for.
         root: folder of the data set.
 
     Returns:
         By split what ``score_slots`` gives, every split of which an image is described must be described whole; by slot
         beside it ``majority``, the accuracy of who always states what is most often true of the training images; and
         ``overlap`` with the captions of the data set: ``bleu1`` to ``bleu4``, ``cider`` (CIDEr-D), ``rouge`` (ROUGE-L).
+        Of replies to prompts also ``replies``, see ``score_replies``.
 
     Raises:
         MissingFileError, InputError: a file is missing or damaged, or images of a split have no caption.
     """
     types, described = read_described(root)
-    file_names, references = _read_references(Path(root) / CAPTIONS)
+    prompted = _has_prompts(path)
+    file_names, wanted = read_wanted(root, prompted)
     captions = read_captions(path, file_names)
-    splits: dict[str, list[Described]] = defaultdict(list)
-    for image in described:
-        splits[image.split].append(image)
+    check_asked(path, captions, wanted)
+    images = {image.image_id: image for image in described}
+    splits: dict[str, list[Wanted]] = defaultdict(list)
+    for one in wanted:
+        splits[images[one.image_id].split].append(one)
+    usual = [Said(Slots(), images[one.image_id].facts, one.kind) for one in splits["train"]]
     result = {}
-    for split, images in splits.items():
-        missing = [image.facts.key for image in images if image.image_id not in captions]
-        if len(missing) == len(images):
+    for split, asked in splits.items():
+        texts = [captions.get((one.image_id, one.prompt)) for one in asked]
+        missing = [images[one.image_id].facts.key for one, text in zip(asked, texts, strict=True) if text is None]
+        if len(missing) == len(asked):
             continue
         if missing:
             more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
             raise InputError(f"{path}: {split}: no caption of {', '.join(missing[:_LISTED])}{more}")
-        result[split] = score_slots([(parse_caption(captions[image.image_id], types), image.facts) for image in images])
-        for slot, accuracy in _majorities(splits["train"], images).items():
+        said = [
+            Said(parse_caption(text, types), images[one.image_id].facts, one.kind)
+            for one, text in zip(asked, texts, strict=True)
+        ]
+        result[split] = score_slots(said)
+        for slot, accuracy in _majorities(usual, said).items():
             result[split][slot]["majority"] = accuracy
-        numbers = [image.image_id for image in images]
-        result[split]["overlap"] = _overlap([captions[one] for one in numbers], [references[one] for one in numbers])
+        if prompted:
+            result[split]["replies"] = score_replies(said, usual)
+        result[split]["overlap"] = _overlap(texts, [one.references for one in asked])
     return result
 
 
-def _read_references(path: Path) -> tuple[dict[str, int], dict[int, list[str]]]:
-    """Numbers of images by file name, and captions by number."""
+def _has_prompts(path: str | Path) -> bool:
     content = read_json(path)
-    try:
-        names = {entry["file_name"]: entry["id"] for entry in content["images"]}
-        references: dict[int, list[str]] = {number: [] for number in names.values()}
-        for entry in content["annotations"]:
-            references[entry["image_id"]].append(entry["caption"])
-    except (TypeError, KeyError):
-        raise InputError(
-            f"{path}: damaged, images lack file_name or id, or captions an image; run derive_text.py dataset again"
-        ) from None
-    return names, references
+    return isinstance(content, list) and any(isinstance(entry, dict) and entry.get("prompt") for entry in content)
 
 
-def _majorities(train: Sequence[Described], images: Sequence[Described]) -> dict[str, float | None]:
+def _majorities(train: Sequence[Said], said: Sequence[Said]) -> dict[str, float | None]:
     """By slot the accuracy of the value that is most often true in training, of equally frequent ones the smallest."""
     found = {}
     for slot in SLOTS:
-        known = [[getattr(slots_of(image.facts), slot) for image in part] for part in (train, images)]
+        known = [[getattr(one.truth, slot) for one in part if one.asks(slot)] for part in (train, said)]
         often, true = ([value for value in part if value is not None] for part in known)
         most = min(set(often), key=lambda value: (-often.count(value), value), default=None)
         found[slot] = _ratio(true.count(most), len(true))
@@ -161,22 +120,22 @@ def _overlap(captions: Sequence[str], references: Sequence[Sequence[str]]) -> di
     return {name: round(float(value), 4) for name, value in scores.items()}
 
 
-def score_slots(said: Sequence[tuple[Slots, ImageFacts]]) -> dict[str, Any]:
+def score_slots(said: Sequence[Said]) -> dict[str, Any]:
     """Compare what captions say with what is true.
 
     Args:
-        said: the slots of each caption and the facts of its image.
+        said: by caption.
 
     Returns:
-        ``images``, and by slot: ``true`` (images of which something is true), ``stated`` (captions that say
-        something), ``right``, ``accuracy`` (right of those with a truth; saying nothing is wrong), ``precision``
-        (right of those stated). For ``count`` and ``confluence`` also the ``error`` of what is stated: how many cells,
-        or percent of the area, the truth lies outside of the stated bucket, as ``mean`` and ``median``. A ratio with
-        nothing below the line is None.
+        ``captions``, and by slot, of the captions that are asked for it: ``true`` (something is true), ``stated``
+        (captions that say something), ``right``, ``accuracy`` (right of those with a truth; saying nothing is wrong),
+        ``precision`` (right of those stated). For ``count`` and ``confluence`` also the ``error`` of what is stated:
+        how many cells, or percent of the area, the truth lies outside of the stated bucket, as ``mean`` and ``median``.
+        A ratio with nothing below the line is None.
     """
-    result: dict[str, Any] = {"images": len(said)}
+    result: dict[str, Any] = {"captions": len(said)}
     for slot in SLOTS:
-        pairs = [(getattr(slots, slot), getattr(slots_of(facts), slot)) for slots, facts in said]
+        pairs = [(getattr(one.slots, slot), getattr(one.truth, slot)) for one in said if one.asks(slot)]
         true = sum(truth is not None for _, truth in pairs)
         stated = sum(text is not None for text, _ in pairs)
         right = sum(text is not None and text == truth for text, truth in pairs)
@@ -187,15 +146,51 @@ def score_slots(said: Sequence[tuple[Slots, ImageFacts]]) -> dict[str, Any]:
             "accuracy": _ratio(right, true),
             "precision": _ratio(right, stated),
         }
+    counted, covered = ([one for one in said if one.asks(slot)] for slot in ("count", "confluence"))
     result["count"]["error"] = _errors(
-        _outside(facts.count, *count_range(slots.count)) for slots, facts in said if slots.count is not None
+        _outside(one.facts.count, *count_range(one.slots.count)) for one in counted if one.slots.count is not None
     )
     result["confluence"]["error"] = _errors(
-        _outside(100 * facts.confluence, *cover_range(slots.confluence))
-        for slots, facts in said
-        if slots.confluence is not None
+        _outside(100 * one.facts.confluence, *cover_range(one.slots.confluence))
+        for one in covered
+        if one.slots.confluence is not None
     )
     return result
+
+
+def score_replies(said: Sequence[Said], train: Sequence[Said]) -> dict[str, dict[str, float | int | None]]:
+    """How many replies say all that is asked for, rightly, and nothing else.
+
+    Args:
+        said: replies of a split.
+        train: of the training images, of which only the truth counts.
+
+    Returns:
+        By kind of prompt and for ``every`` one: ``replies``, ``accuracy``, and ``majority``, the accuracy of who
+        replies to each kind what is most often true in the training.
+    """
+    right: dict[str, list[bool]] = defaultdict(list)
+    guessed: dict[str, list[bool]] = defaultdict(list)
+    for kind in PROMPTS:
+        truths = [_uttered(one.truth) for one in train if one.kind == kind]
+        most = min(set(truths), key=lambda value: (-truths.count(value), str(value)), default=None)
+        for one in (one for one in said if one.kind == kind):
+            for name in (kind, EVERY):
+                right[name].append(_uttered(one.slots) == _uttered(one.truth))
+                guessed[name].append(_uttered(one.truth) == most)
+    return {
+        name: {
+            "replies": len(found),
+            "accuracy": _ratio(sum(found), len(found)),
+            "majority": _ratio(sum(guessed[name]), len(found)),
+        }
+        for name, found in sorted(right.items(), key=lambda item: item[0] == EVERY)
+    }
+
+
+def _uttered(slots: Slots) -> Slots:
+    """What words there are for: that no area is covered follows from there being no cells."""
+    return replace(slots, confluence=slots.confluence or None)
 
 
 def _outside(value: float, low: float, high: float | None) -> float:

@@ -19,10 +19,11 @@ def dataset_table(summary: Mapping[str, Any]) -> str:
         summary: what ``derive_dataset`` returned.
     """
     splits = summary["splits"]
-    rows = [("split", "images", "groups", "captions", "questions", "pairs")]
+    rows = [("split", "images", "groups", "captions", "prompts", "questions", "pairs")]
     for name, split in splits.items():
         kept = sum(kind["kept"] for kind in split["questions"].values())
-        rows.append((name, split["images"], split["groups"], split["captions"], kept, sum(split["pairs"].values())))
+        counts = (split[key] for key in ("images", "groups", "captions", "prompts"))
+        rows.append((name, *counts, kept, sum(split["pairs"].values())))
     parts = [_align(rows)]
     for name, split in splits.items():
         rows = [(f"{name}: questions", "asked", "kept", "answers", "best blind guess")]
@@ -38,7 +39,7 @@ def slot_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     parts = []
     for split, values in scores.items():
         head = ("true", "stated", "right", "accuracy", "precision", "majority")
-        rows = [(f"{split}: captions of {values['images']} images", *head)]
+        rows = [(f"{split}: what {values['captions']} captions say", *head)]
         for slot in SLOTS:
             one = values[slot]
             rates = [_rate(one[name]) for name in head[3:]]
@@ -48,14 +49,14 @@ def slot_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
             error = values[slot]["error"]
             if error["mean"] is not None:
                 lines.append(f"  {slot} error: mean {error['mean']:g}, median {error['median']:g} {unit}")
-        names = {
-            "cider": "CIDEr-D",
-            "rouge": "ROUGE-L",
-            **{f"bleu{length}": f"BLEU-{length}" for length in range(1, 5)},
-        }
-        overlap = ", ".join(f"{names[name]} {value:.3f}" for name, value in values["overlap"].items())
+        overlap = ", ".join(f"{_OVERLAPS[name]} {value:.3f}" for name, value in values["overlap"].items())
         lines.append(f"  overlap with the captions of the data set: {overlap}")
         parts.append("\n".join(lines))
+        if "replies" in values:
+            rows = [(f"{split}: just what is asked for", "replies", "accuracy", "majority")]
+            for kind, one in values["replies"].items():
+                rows.append((f"  {kind}", one["replies"], _rate(one["accuracy"]), _rate(one["majority"])))
+            parts.append(_align(rows))
     return "\n\n".join(parts)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from cellseg.multimodal.comparison.baselines import baseline_predictions
 from cellseg.multimodal.comparison.predictions import Row, SplitPredictions
-from cellseg.multimodal.data import DataDescription, Record
+from cellseg.multimodal.data import DataDescription, Record, WordPieceTokenizer
 
 ABOUT = DataDescription(
     tasks=("classification", "vqa"), modalities={}, class_names=("a", "b"), answers=("yes", "2", "3")
@@ -67,3 +67,26 @@ def test_labels_have_a_majority_and_numbers_a_mean():
 def test_tasks_without_a_majority_have_no_baseline():
     rows = [Row("s", "g", {"tokens": []}, ["a cat"])]
     assert baseline_predictions(SplitPredictions(ABOUT, {"captioning": rows}), TRAIN) == {}
+
+
+def caption_of(number, prompt, caption):
+    return Record(f"c{number}", {"text": prompt}, {"captioning": caption})
+
+
+def test_captions_have_a_majority_and_one_for_each_prompt():
+    texts = [("how full?", "half full")] * 2 + [("How  full?", "quite full")] + [("which?", "red cells")] * 3
+    train = [caption_of(number, *text) for number, text in enumerate(texts)]
+    words = WordPieceTokenizer.train([text for pair in texts for text in pair], 200)
+    about = DataDescription(tasks=("captioning",), modalities={}, tokenizer=words.to_json(), max_length=3)
+    rows = [Row(prompt, "g", {"tokens": []}, ["?"], prompt) for prompt in ("HOW full?", "which?", "why?")]
+
+    def said(train):
+        found = baseline_predictions(SplitPredictions(about, {"captioning": rows}), train)
+        return {
+            name: [words.decode(row.prediction["tokens"]) for row in each.rows["captioning"]]
+            for name, each in found.items()
+        }
+
+    # Captions are as long as those of the model may be.
+    assert said(train) == {"majority": ["red"] * 3, "question only": ["half", "red", "red"]}
+    assert list(said([one for one in train if one.inputs["text"] == "which?"])) == ["majority"]

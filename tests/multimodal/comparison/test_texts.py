@@ -18,8 +18,8 @@ def asked(*names):
     return [Row(name, "g", {"answer": index % 2}, ["yes"]) for index, name in enumerate(names)]
 
 
-def shown(*names):
-    return [Row(name, "g", {"tokens": WORDS.encode("two red cells", 12)}, ["a cell"]) for name in names]
+def shown(*names, prompt=""):
+    return [Row(name, "g", {"tokens": WORDS.encode("two red cells", 12)}, ["a cell"], prompt) for name in names]
 
 
 def load(path):
@@ -33,6 +33,13 @@ def test_both_files(tmp_path):
     assert [path.name for path in written] == ["answers_val.json", "captions_val.json"]
     assert load(written[0]) == [{"question_id": 7, "answer": "yes"}, {"question_id": 12, "answer": "no"}]
     assert load(written[1]) == [{"image_id": image, "caption": "two red cells"} for image in (3, 0)]
+
+
+def test_replies_name_their_prompts(tmp_path):
+    rows = shown("3#prompt-0#captioning-0", "3#prompt-1#captioning-0", prompt="how many?") + shown("4#captioning-0")
+    (path,) = write_texts(tmp_path, SplitPredictions(ABOUT, {"captioning": rows}), "val")
+    replies = [{"image_id": 3, "prompt": "how many?", "caption": "two red cells"}] * 2
+    assert load(path) == [*replies, {"image_id": 4, "caption": "two red cells"}]
 
 
 @pytest.mark.parametrize("name", ["x-3", "07", "-1", "1.5", "", "\u0663"])

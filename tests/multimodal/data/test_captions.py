@@ -3,7 +3,8 @@
 import pytest
 
 from cellseg.errors import InputError, MissingFileError
-from cellseg.multimodal.data.captions import read_captions, read_flickr30k, read_karpathy
+from cellseg.multimodal.data.captions import picture_of, read_captions, read_flickr30k, read_karpathy
+from cellseg.multimodal.data.splits import group_records
 
 COCO = {
     "images": [{"id": 7, "file_name": "a.png"}, {"id": 9, "file_name": "b.png"}],
@@ -90,6 +91,34 @@ def test_karpathys_splits(tmp_path, write_images, write_json):
     ]
 
 
+def test_captions_that_reply_to_prompts(tmp_path, write_images, write_json):
+    write_images(["a.png", "b.png"])
+    write_json("captions.json", changed(COCO, ["annotations", 2, "prompt"], " how  tame? "))
+    read = read_captions(str(tmp_path))
+    assert [(record.id, record.prompt, record.captions) for record in read.records] == [
+        ("7", "", ("a cat",)),
+        ("9", "", ("a dog",)),
+        ("9#prompt-0", "how  tame?", ("an animal",)),
+    ]
+    # What asks is no text of the picture itself.
+    assert read.kinds == {"image": "image"} and all(record.inputs.keys() == {"image"} for record in read.records)
+    assert [picture_of(record.id) for record in read.records] == ["7", "9", "9"]
+    write_json("captions.json", [{**entry, "prompt": f"{index % 2}?"} for index, entry in enumerate(FLAT)])
+    read = read_captions(str(tmp_path))
+    assert [(record.id, record.prompt, record.captions) for record in read.records] == [
+        ("a.png#prompt-0", "0?", ("a cat", "an animal")),
+        ("b.png#prompt-0", "1?", ("a dog",)),
+    ]
+    assert [group_records(read.records, read.group_by)] == [[[0], [1]]]
+
+
+def test_replies_of_one_picture_stay_together(tmp_path, write_images, write_json):
+    write_images(["a.png", "b.png"])
+    write_json("captions.json", [{**entry, "prompt": f"{index}?"} for index, entry in enumerate(FLAT)])
+    read = read_captions(str(tmp_path))
+    assert group_records(read.records, read.group_by) == [[0, 1], [2]]
+
+
 def test_karpathys_folders(tmp_path, write_images, write_json):
     write_images(["val2014/a.png", "val2014/b.png"])
     content = changed(KARPATHY, ["images", 0, "filepath"], "val2014")
@@ -115,6 +144,9 @@ def test_flickrs_token_file(tmp_path, write_images, write_lines):
         (changed(COCO, ["annotations", 1, "image_id"], 8), "annotations[1]: caption without image: image_id 8 is not"),
         (changed(COCO, ["annotations", 1, "image_id"], ...), "annotations[1]: has no 'image_id'"),
         (changed(COCO, ["annotations", 2, "caption"], " "), "annotations[2]: caption is empty"),
+        (changed(COCO, ["annotations", 2, "prompt"], ""), "annotations[2]: prompt is empty"),
+        (changed(COCO, ["annotations", 2, "prompt"], 3), "annotations[2]: prompt: expected a text, found 3"),
+        (changed(FLAT, [1, "prompt"], " "), "[1]: prompt is empty"),
         (changed(COCO, ["annotations", 2, "caption"], ...), "annotations[2]: caption: expected a text, found None"),
         (changed(COCO, ["annotations"], ...), "expected a JSON object with the list 'annotations'"),
         (changed(COCO, ["annotations", 0], 3), "annotations[0]: expected an object, found int"),

@@ -113,6 +113,28 @@ def test_captioning_without_a_prompt_has_no_text_but_a_tokenizer():
     assert list(data.description.modalities) == ["image"] and data.description.tokenizer
 
 
+def test_captioning_shows_the_prompts_of_the_data(tmp_path, write_images, write_json):
+    write_images(["a.png", "b.png"])
+    pictures = [{"id": 1, "file_name": "a.png", "split": "train"}, {"id": 2, "file_name": "b.png", "split": "val"}]
+    prompts = ["how full?", "which cells?", "how full?", "which cells?"]
+    entries = [
+        {"image_id": index // 2 + 1, "caption": f"{prompt[:3]} reply", "prompt": prompt}
+        for index, prompt in enumerate(prompts)
+    ]
+    write_json("captions.json", {"images": pictures, "annotations": entries})
+    data = load_multimodal_data(reader="captions", data_root=str(tmp_path), image_size=[4, 4])
+    words = data.description.words()
+    for split in ("train", "val"):
+        samples = [data.sample(record) for record in data.records(split)]
+        assert [words.decode(sample["inputs"]["text"]["values"].tolist()) for sample in samples] == [
+            "how full?",
+            "which cells?",
+        ]
+        assert [sample["sample"]["truth"]["captioning"] for sample in samples] == [["how reply"], ["whi reply"]]
+    with pytest.raises(InputError, match="captions that reply to a prompt .'how full.'. do not describe the picture"):
+        load_multimodal_data(reader="captions", data_root=str(tmp_path), tasks=["matching"])
+
+
 def test_matching_draws_other_wrong_texts_each_time_in_training_only():
     data = load_multimodal_data(**CAPTIONED, tasks=["matching"], seed=3)
     torch.manual_seed(0)

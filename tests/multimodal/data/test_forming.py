@@ -1,6 +1,7 @@
 """What tasks make of records: prompts without captions, pairs, wrong captions that are never true."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_validation_asks_once_for_each_picture():
 def test_a_text_of_the_record_itself_does_not_enter_captioning():
     record = Record("a", {"image": Path("a.png"), "text": "a cat"}, captions=("a cat",))
     assert [formed.inputs for formed in form_records([record], ["captioning"], True, "")] == [{"image": Path("a.png")}]
+
+
+@pytest.mark.parametrize("usual", ["say what you see", ""])
+def test_a_prompt_of_the_record_replaces_the_usual_one(usual):
+    records = [replace(PICTURES[0], prompt="how many?"), PICTURES[1]]
+    formed = form_records(records, ["captioning"], True, usual)
+    assert [record.inputs.get("text") for record in formed] == ["how many?"] * 2 + [usual or None] * 2
 
 
 def test_matching_pairs_in_validation_are_fixed_and_right():

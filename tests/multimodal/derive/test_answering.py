@@ -12,7 +12,7 @@ from cellseg.multimodal.derive.answer_scores import read_answers, read_questions
 from cellseg.multimodal.derive.answering import answer_dataset
 from cellseg.multimodal.derive.dataset import DatasetOptions, derive_dataset
 from cellseg.multimodal.derive.facts import true_instances
-from cellseg.multimodal.derive.slot_scores import SLOTS, score_captions
+from cellseg.multimodal.derive.slot_scores import EVERY, SLOTS, score_captions
 
 OF_TYPES = {"cell_type", "type_count", "has_type"}
 
@@ -80,6 +80,21 @@ def test_true_cells_answer_everything(derived, true_cells, write_results, scored
         first.setdefault(entry["image_id"], entry["caption"])
     written = load(tmp_path / "out" / "captions.json")
     assert {entry["image_id"]: entry["caption"] for entry in written} == first
+
+
+def test_replies_to_prompts(derived, true_cells, write_results, write_table, tmp_path):
+    def replies(submission, name):
+        answer_dataset(derived, submission, tmp_path / name)
+        return score_captions(tmp_path / name / "replies.json", derived)["test"]["replies"]
+
+    assert {one["accuracy"] for one in replies(write_results(true_cells), "true").values()} == {1.0}
+    # What is not known is not said; a description lacks it, and the reply to who asks for it is empty.
+    untyped = replies(write_table(true_cells), "untyped")
+    assert untyped["cell_type"]["accuracy"] == 0.0 and untyped["count"]["accuracy"] == 1.0
+    assert 0.0 < untyped[EVERY]["accuracy"] < 1.0
+    few = {key: cells[::3] for key, cells in true_cells.items()}
+    missed = replies(write_results(few, "few_cells"), "few")
+    assert missed["count"]["accuracy"] < 0.6 and missed["cell_type"]["accuracy"] > 0.6
 
 
 def test_a_table_without_types_leaves_questions_about_them_out(true_cells, write_table, scored):

@@ -1,7 +1,8 @@
 """A derived data set as a whole: forms, splits, truth of all texts, bytes."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from cellseg.multimodal.derive.dataset import DatasetOptions, derive_dataset, ma
 from cellseg.multimodal.derive.dataset_files import check_out
 from cellseg.multimodal.derive.facts import ImageFacts, SizeLimits, measure_facts, true_instances
 from cellseg.multimodal.derive.phrases import parse_caption, slots_of
+from cellseg.multimodal.derive.prompts import PROMPTS, wanted_slots
 from cellseg.multimodal.derive.questions import ask
 
 TYPES = ("Big_one", "dot", "thin")
@@ -70,6 +72,27 @@ def test_captions_say_what_is_true(derived):
     assert len({entry["id"] for entry in content["annotations"]}) == len(content["annotations"])
     texts = [(entry["image_id"], entry["caption"]) for entry in content["annotations"]]
     assert len(set(texts)) == len(texts)
+
+
+def test_replies_say_what_the_prompt_asks_for(derived):
+    out, summary = derived
+    facts = {entry["image_id"]: ImageFacts.from_dict(entry, "x") for entry in load(out, "facts.json")["images"]}
+    asked = defaultdict(set)
+    for entry in load(out, "prompts.json")["annotations"]:
+        kind = entry["prompt_type"]
+        assert entry["prompt"] in PROMPTS[kind].phrasings
+        said, wanted = parse_caption(entry["caption"], TYPES), wanted_slots(slots_of(facts[entry["image_id"]]), kind)
+        # Who says that there are no cells says that they cover nothing.
+        assert said == (wanted if wanted.count != 0 else replace(wanted, confluence=0))
+        asked[entry["image_id"]].add((kind, entry["prompt"]))
+    assert set(asked) == set(facts)
+    assert sum(split["prompts"] for split in summary["splits"].values()) == sum(map(len, asked.values()))
+    for image, prompts in asked.items():
+        kinds = {kind for kind, _ in prompts}
+        assert len(kinds) == len(prompts) and {"count", "all"} <= kinds
+        assert (len(kinds) > 2) == (facts[image].count > 1)
+    parts = [load(out, f"splits/{name}/prompts.json")["annotations"] for name in ("train", "val", "test")]
+    assert sorted(entry["id"] for part in parts for entry in part) == list(range(1, sum(map(len, parts)) + 1))
 
 
 def test_questions_have_true_answers_and_are_balanced(derived):

@@ -8,8 +8,9 @@ import pytest
 
 from cellseg.errors import InputError, MissingFileError
 from cellseg.multimodal.derive.dataset import DatasetOptions, derive_dataset
+from cellseg.multimodal.derive.described import read_captions, read_described, read_wanted
 from cellseg.multimodal.derive.phrases import Slots, slots_of
-from cellseg.multimodal.derive.slot_scores import read_captions, read_described, score_captions, score_slots
+from cellseg.multimodal.derive.slot_scores import EVERY, Said, score_captions, score_replies, score_slots
 from cellseg.multimodal.derive.tables import slot_table
 
 
@@ -43,13 +44,13 @@ def test_slots_by_hand(make_facts):
     facts = make_facts(count=12, covered=0.3, type_counts={"a": 12, "b": 0}, small=0.9, touching=0.5)
     tie = make_facts(count=2, covered=0.04, type_counts={"a": 1, "b": 1}, touching=1.0)
     said = [
-        (Slots(count=4, cell_type="a", confluence=4, size="small"), facts),  # all right
-        (Slots(count=5, cell_type="b", confluence=2, size="large"), facts),  # 9 cells and 20 percent off
-        (Slots(count=2, cell_type="a", crowding="touching"), tie),  # a type where there is no single one
-        (Slots(), facts),
+        Said(Slots(count=4, cell_type="a", confluence=4, size="small"), facts),  # all right
+        Said(Slots(count=5, cell_type="b", confluence=2, size="large"), facts),  # 9 cells and 20 percent off
+        Said(Slots(count=2, cell_type="a", crowding="touching"), tie),  # a type where there is no single one
+        Said(Slots(), facts),
     ]
     scores = score_slots(said)
-    assert scores["images"] == 4
+    assert scores["captions"] == 4
     assert scores["count"] == {
         "true": 4,
         "stated": 3,
@@ -69,7 +70,7 @@ def test_slots_by_hand(make_facts):
     "bucket, count, error", [(9, 400, 101), (9, 501, 0), (9, 9999, 0), (0, 3, 3), (3, 6, 0), (3, 13, 3)]
 )
 def test_the_count_error_is_the_way_to_the_bucket(make_facts, bucket, count, error):
-    assert score_slots([(Slots(count=bucket), make_facts(count=count))])["count"]["error"]["mean"] == error
+    assert score_slots([Said(Slots(count=bucket), make_facts(count=count))])["count"]["error"]["mean"] == error
 
 
 def test_true_captions_score_one(derived, write):
@@ -85,7 +86,7 @@ def test_true_captions_score_one(derived, write):
         assert values["overlap"]["cider"] > 2
     table = slot_table(scores)
     assert "BLEU-4 1.000, CIDEr-D " in table and "majority" in table
-    assert "train: captions of" in table and "count error: mean 0, median 0 cells" in table
+    assert "train: what 9 captions say" in table and "count error: mean 0, median 0 cells" in table
 
 
 def test_file_names_and_one_split_do_as_well(derived, write):
@@ -112,6 +113,92 @@ def test_a_majority_says_what_is_most_often_true_in_training(derived, write):
     most = Counter(sorted(values["train"])).most_common(1)[0][0]
     assert scores["test"]["count"]["majority"] == pytest.approx(np.mean([v == most for v in values["test"]]), abs=1e-4)
     assert scores["test"]["count"]["accuracy"] == 0 and scores["test"]["overlap"]["bleu1"] == 0
+
+
+def replies_of(derived, split="test"):
+    """The first reply to each prompt about the images of a split."""
+    content = json.loads((derived / "splits" / split / "prompts.json").read_text())
+    first = {}
+    for entry in content["annotations"]:
+        first.setdefault((entry["image_id"], entry["prompt"]), entry)
+    return list(first.values())
+
+
+def generated(entry, caption=None):
+    return {name: entry[name] for name in ("image_id", "prompt")} | {"caption": caption or entry["caption"]}
+
+
+def test_true_replies_say_just_what_is_asked_for(derived, write):
+    replies = replies_of(derived)
+    scores = score_captions(write([generated(entry) for entry in replies]), derived)
+    assert list(scores) == ["test"]
+    values, kinds = scores["test"], Counter(entry["prompt_type"] for entry in replies)
+    assert {kind: one["replies"] for kind, one in values["replies"].items()} == {**kinds, EVERY: len(replies)}
+    assert {one["accuracy"] for one in values["replies"].values()} == {1.0}
+    assert 0 < values["replies"][EVERY]["majority"] < 1
+    assert all(values[slot]["accuracy"] in (1.0, None) for slot in ("count", "cell_type", "confluence", "size"))
+    # Only replies that are asked for a slot are asked whether it is right.
+    assert values["count"]["true"] == kinds["count"] + kinds["all"] == 2 * kinds["count"] < values["captions"]
+    assert values["overlap"]["bleu4"] == 1
+    table = slot_table(scores)
+    assert f"test: what {len(replies)} captions say" in table and "test: just what is asked for" in table
+
+
+def test_replies_that_say_everything_are_no_replies(derived, write):
+    everything = {entry["image_id"]: entry["caption"] for entry in replies_of(derived) if entry["prompt_type"] == "all"}
+    path = write([generated(entry, everything[entry["image_id"]]) for entry in replies_of(derived)])
+    values = score_captions(path, derived)["test"]
+    assert values["count"]["accuracy"] == values["cell_type"]["accuracy"] == 1.0
+    assert values["replies"]["all"]["accuracy"] == 1.0 and values["replies"]["confluence"]["accuracy"] == 0.0
+    assert values["overlap"]["bleu4"] < 0.8
+
+
+def test_replies_by_hand(make_facts):
+    few, many = make_facts(count=3, covered=0.01), make_facts(count=30, covered=0.3)
+    said = [
+        Said(Slots(count=2), few, "count"),
+        Said(Slots(count=2), many, "count"),
+        Said(Slots(count=2, confluence=1), few, "count"),  # right, and not asked for
+        Said(Slots(confluence=4), many, "confluence"),
+        Said(Slots(), few, "confluence"),
+    ]
+    train = [Said(Slots(), facts, kind) for facts in (few, many, many) for kind in ("count", "confluence")]
+    assert score_replies(said, train) == {
+        "count": {"replies": 3, "accuracy": 0.3333, "majority": 0.3333},
+        "confluence": {"replies": 2, "accuracy": 0.5, "majority": 0.5},
+        EVERY: {"replies": 5, "accuracy": 0.4, "majority": 0.4},
+    }
+    nothing = Said(Slots(count=0, confluence=0), make_facts(count=0, covered=0.0), "count")
+    assert score_replies([nothing], [nothing])["count"] == {"replies": 1, "accuracy": 1.0, "majority": 1.0}
+    assert score_slots(said)["count"] == {
+        "true": 3,
+        "stated": 3,
+        "right": 2,
+        "accuracy": 0.6667,
+        "precision": 0.6667,
+        "error": {"mean": 8.3333, "median": 0.0},
+    }
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            lambda replies: [*replies, {"image_id": replies[0]["image_id"], "caption": "x"}],
+            "some captions have a prompt",
+        ),
+        (lambda replies: [*replies, replies[0]], r"entry \d+: a second caption of image \d+ to '"),
+        (
+            lambda replies: [*replies, {**replies[0], "prompt": "why?"}],
+            "image \\d+: the data set does not ask 'why\\?'",
+        ),
+        (lambda replies: [{**replies[0], "prompt": 3}], "entry 0: prompt: expected a text, found 3"),
+        (lambda replies: replies[1:], "test: no caption of "),
+    ],
+)
+def test_replies_that_cannot_be_used(derived, write, change, message):
+    with pytest.raises(InputError, match=message):
+        score_captions(write(change([generated(entry) for entry in replies_of(derived)])), derived)
 
 
 @pytest.mark.parametrize(
@@ -146,3 +233,11 @@ def test_data_sets_that_cannot_be_used(derived, tmp_path):
             read_described(tmp_path)
     with pytest.raises(MissingFileError):
         read_captions(tmp_path / "none.json", {})
+    with pytest.raises(MissingFileError, match=r"prompts.json: no such file"):
+        read_wanted(tmp_path, prompted=True)
+    content = json.loads((derived / "prompts.json").read_text())
+    for change in ({"prompt_type": "why"}, {"image_id": 10**6}):
+        damaged = {**content, "annotations": [{**content["annotations"][0], **change}]}
+        (tmp_path / "prompts.json").write_text(json.dumps(damaged))
+        with pytest.raises(InputError, match="prompts.json: damaged, .* run derive_text.py dataset again"):
+            read_wanted(tmp_path, prompted=True)
