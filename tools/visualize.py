@@ -1,25 +1,29 @@
-"""Pictures to look at: true cells of a data folder, a submission on its images, the curves of trainings."""
+"""Pictures to look at: true cells of a data folder, a submission, curves of trainings, attention of words."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cellseg.cli import EXIT_DONE, EXIT_PARTIAL, make_parser, run_command
+from cellseg.cli import EXIT_DONE, EXIT_PARTIAL, add_device, add_unsafe_load, make_parser, run_command
+from cellseg.errors import InputError
 
 EXAMPLES = {
     "data": "python tools/visualize.py data data/mine:test --out out/test.png --images 8",
     "results": "python tools/visualize.py results out/submission.csv --images data/mine/images "
     "--truth data/mine/splits/fold0/test.csv --out out/pictures",
     "curves": "python tools/visualize.py curves work_dirs/mask_rcnn work_dirs/mask_rcnn_b --out out/curves.png",
+    "attention": "python tools/visualize.py attention work_dirs/answers image=cells.png "
+    '"text=How many cells are there?" --out out/attention.png',
 }
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of this tool."""
     parser = make_parser(__doc__, "\n  ".join(EXAMPLES.values()))
-    kinds = parser.add_subparsers(dest="kind", required=True, metavar="data|results|curves")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="data|results|curves|attention")
 
     data = _add(kinds, "data", "Draw a sheet of images of a data folder with the outlines of their true cells.")
     data.add_argument("source", metavar="DATA_FOLDER[:SPLIT]", help="SPLIT is train, val, test or all (the default)")
@@ -50,6 +54,22 @@ def build_parser() -> argparse.ArgumentParser:
     curves.add_argument(
         "--value", metavar="NAME", help="one training value to plot (default: loss of several trainings, all of one)"
     )
+    attention = _add(
+        kinds,
+        "attention",
+        "Draw where in a picture each word of a text looks, for a model of both whose fusion attends, and print its\n"
+        "answer. The config.py of a work folder is Python and gets executed: open only folders that you trust.",
+    )
+    attention.add_argument("work_dir", metavar="WORK_DIR", help="work folder of a training of several modalities")
+    attention.add_argument(
+        "inputs", nargs="+", metavar="NAME=VALUE", help="file of a picture, or text, by the name of the modality"
+    )
+    attention.add_argument("--out", required=True, metavar="FILE.png", help="the picture")
+    attention.add_argument("--layer", type=int, default=-1, help="of the fusion, from 0 on (default: the last)")
+    attention.add_argument("--text", metavar="NAME", help="modality of the words, if there are several texts")
+    attention.add_argument("--image", metavar="NAME", help="modality of the picture, if there are several")
+    add_device(attention, "a CUDA device where there is one")
+    add_unsafe_load(attention)
     return parser
 
 
@@ -80,6 +100,8 @@ def run(options: argparse.Namespace) -> int:
         plot_trainings(options.work_dirs, options.out, options.value)
         print(options.out)
         return EXIT_DONE
+    if options.kind == "attention":
+        return _attention(options)
     from cellseg.visualization.results import draw_results
 
     report = draw_results(options.predictions, options.images, options.out, options.truth)
@@ -87,6 +109,22 @@ def run(options: argparse.Namespace) -> int:
     for key, reason in report.skipped:
         print(f"skipped {key}: {reason}", file=sys.stderr)
     return EXIT_PARTIAL if report.skipped else EXIT_DONE
+
+
+def _attention(options: argparse.Namespace) -> int:
+    from cellseg.multimodal.explain import draw_record_attention
+    from cellseg.multimodal.predict import load_trained
+
+    record = dict(text.partition("=")[::2] for text in options.inputs)
+    for text in options.inputs:
+        if not all(text.partition("=")):
+            raise InputError(f"{text!r}: expected NAME=VALUE, such as image=cells.png")
+    predictor = load_trained(options.work_dir, device=options.device, unsafe_load=options.unsafe_load)
+    answer = draw_record_attention(predictor, record, options.out, options.text, options.image, options.layer)
+    for task in predictor.model.heads:
+        print(f"{task}: {json.dumps(answer[task], ensure_ascii=False)}")
+    print(options.out)
+    return EXIT_DONE
 
 
 def main(arguments: list[str] | None = None) -> int:

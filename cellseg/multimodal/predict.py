@@ -1,11 +1,12 @@
 """A trained multimodal model as it is used: records in, answers in words out; the training's data is not needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cellseg.errors import InputError, MissingFileError
 from cellseg.machine import find_device
@@ -14,6 +15,7 @@ from cellseg.multimodal.data.sampling import SampleMaker
 from cellseg.multimodal.data.tokenizer import TEXTS_APART
 from cellseg.multimodal.description import unpack_description
 from cellseg.multimodal.model import MultimodalModel
+from cellseg.multimodal.values import Fused
 from cellseg.openmmlab import load_checkpoint_file
 
 MODEL_TYPE = "multimodal_model_of"
@@ -107,23 +109,55 @@ class Predictor:
         read = [self._read(record, index, allow_empty) for index, record in enumerate(records)]
         answers: list[dict[str, Any]] = []
         for start in range(0, len(read), batch_size):
-            batch = collate_samples([self._maker.make(record) for record in read[start : start + batch_size]])
-            with torch.inference_mode():
-                answers.extend(self.model.test_step(batch))
-        return [
-            {"id": record.id, **{task: self._in_words(task, answer[task]) for task in self.model.heads}}
-            for record, answer in zip(read, answers, strict=True)
+            answers.extend(self.predict_fused(read[start : start + batch_size])[0])
+        return answers
+
+    def predict_fused(self, records: Sequence[Record]) -> tuple[list[dict[str, Any]], Fused]:
+        """Answers to records of :meth:`read`, all at once, and what the fusion made of them, with its attention."""
+        inputs = self._collate(records)
+        with torch.inference_mode():
+            fused = self.model.represent(inputs)
+            answers = {task: head.predict(fused) for task, head in self.model.heads.items()}
+        rows = [
+            {"id": record.id, **{task: self._in_words(task, answer[index]) for task, answer in answers.items()}}
+            for index, record in enumerate(records)
         ]
+        return rows, fused
+
+    def inputs(self, records: Sequence[Record | Mapping[str, Any]]) -> dict[str, dict[str, Tensor]]:
+        """Records as the model takes them: by modality ``values``, ``present`` and perhaps ``mask``, on its device.
+
+        Args:
+            records: as :meth:`predict` takes them; all are one batch.
+
+        Raises:
+            InputError, MissingFileError: a record that cannot be used; names it.
+        """
+        return self._collate([self.read(record, index) for index, record in enumerate(records)])
+
+    def read(self, record: Record | Mapping[str, Any], index: int = 0) -> Record:
+        """A record of what a user gives.
+
+        Args:
+            record: see :meth:`predict`.
+            index: its place, for messages.
+
+        Raises:
+            InputError, MissingFileError: it cannot be used; names it.
+        """
+        return self._read(record, index, allow_empty=False)
+
+    def _collate(self, records: Sequence[Record]) -> dict[str, dict[str, Tensor]]:
+        batch = collate_samples([self._maker.make(record) for record in records])
+        return self.model.data_preprocessor({"inputs": batch["inputs"]}, False)["inputs"]
 
     def _read(self, record: Record | Mapping[str, Any], index: int, allow_empty: bool) -> Record:
         if isinstance(record, Record):
             read = Record(record.id, record.inputs, where=record.where or f"record {record.id}")
         else:
             read = self._from_mapping(record, f"record {index + 1}", index)
-        unknown = [name for name in read.inputs if name not in self.description.modalities]
-        known = [name for name in self.model.modalities if name in self.description.modalities]
-        if unknown:
-            raise InputError(f"{read.where}: {unknown[0]!r} is no modality of the model; it has {', '.join(known)}")
+        self._check_names(read.inputs, read.where)
+        known = self._known()
         prompted = self.description.prompt and "captioning" in self.model.heads and "text" not in read.inputs
         if prompted and "text" in known:
             read = Record(read.id, {**read.inputs, "text": self.description.prompt}, where=read.where)
@@ -131,9 +165,18 @@ class Predictor:
             raise InputError(f"{read.where}: has no input; expected {' or '.join(known)}")
         return read
 
+    def _known(self) -> list[str]:
+        return [name for name in self.model.modalities if name in self.description.modalities]
+
+    def _check_names(self, names: Iterable[str], where: str) -> None:
+        for name in names:
+            if name not in self.description.modalities:
+                raise InputError(f"{where}: {name!r} is no modality of the model; it has {', '.join(self._known())}")
+
     def _from_mapping(self, values: Mapping[str, Any], where: str, index: int) -> Record:
         if not isinstance(values, Mapping):
             raise InputError(f"{where}: expected a Record or inputs by modality, found {type(values).__name__}")
+        self._check_names([name for name in values if name != "id"], where)
         inputs = {
             name: self._value(name, value, where)
             for name, value in values.items()

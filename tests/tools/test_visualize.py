@@ -36,7 +36,7 @@ def holds(picture, color):
     return bool((picture == np.array(color)).all(2).any())
 
 
-@pytest.mark.parametrize("kind", ["", "data", "results", "curves"])
+@pytest.mark.parametrize("kind", ["", "data", "results", "curves", "attention"])
 def test_help_ends_with_commands_to_copy(kind):
     command = [sys.executable, str(TOOL), *kind.split(), "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
@@ -210,3 +210,62 @@ def test_bad_input_is_one_line(draw, submission, some_images, arguments, message
     first = submission[0]
     assert (code, out) == (2, "") and message.replace("long0", first) in err and err.count("\n") == 1, err
     assert not Path("x").exists() and not Path("x.png").exists()
+
+
+# Attention of a model of several modalities
+
+
+CAPTIONS = """
+_base_ = ["{base}"]
+source = dict(options=dict(task="captioning", count=40, outputs=3), image_size=(16, 16), max_length=24)
+model = dict(
+    encoders=dict(
+        image=dict(type="ConvEncoder", width=16, strides=(2, 2, 2)),
+        text=dict(
+            type="TextTransformerEncoder",
+            vocabulary_size="{{vocabulary_size}}",
+            width=16,
+            layers=1,
+            heads=2,
+            max_length="{{max_length}}",
+        ),
+    ),
+    fusion=dict(type="CrossAttentionFusion", width=16, layers=1, heads=2),
+    heads=dict(
+        captioning=dict(
+            type="CaptionTransformer",
+            vocabulary_size="{{vocabulary_size}}",
+            pad="{{pad}}",
+            begin="{{begin}}",
+            end="{{end}}",
+            max_length="{{max_length}}",
+            width=16,
+            layers=1,
+            heads=2,
+            beam=1,
+        )
+    ),
+)
+best_by = "captioning_cider"
+batch_size = 8
+iterations = 2
+train_cfg = dict(val_interval=2)
+"""
+
+
+def test_where_words_look(draw, blob_project):
+    base = TOOL.parents[1] / "configs" / "_base_" / "multimodal.py"
+    (blob_project.root / "captions.py").write_text(CAPTIONS.format(base=base))
+    assert blob_project.call("train", "captions.py", "--work-dir", "work")[0] == 0
+    image = sorted(Path(IMAGES).iterdir())[0]
+    code, out, err = draw("attention", "work", f"image={image}", "text=describe the picture", "--out", "words.png")
+    assert code == 0, err
+    said, path = out.splitlines()
+    assert said.startswith('captioning: {"text": "') and path == "words.png"
+    assert read("words.png").shape[0] > 100
+    # Without a text the model is asked as in its training.
+    assert draw("attention", "work", f"image={image}", "--out", "same.png")[0] == 0
+    assert Path("same.png").read_bytes() == Path("words.png").read_bytes()
+    for wrong, message in (("image", "'image': expected NAME=VALUE"), ("photo=x.png", "'photo' is no modality of the")):
+        code, out, err = draw("attention", "work", wrong, "--out", "none.png")
+        assert code == 2 and message in err and "Traceback" not in err and not Path("none.png").exists()

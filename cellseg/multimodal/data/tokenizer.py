@@ -97,6 +97,11 @@ class WordPieceTokenizer:
             numbers = numbers[: max_length - 2]
         return [BEGIN, *numbers, END]
 
+    def tokens(self, numbers: Iterable[int]) -> list[str]:
+        """The token of each number: special ones in brackets, later pieces of a word behind two number signs."""
+        names = (*SPECIAL, *self.pieces)
+        return [names[number] for number in numbers]
+
     def decode(self, numbers: Iterable[int]) -> str:
         """The text of some numbers up to the first end, without begin, padding and separators; blanks as usual."""
         kept: list[int] = []

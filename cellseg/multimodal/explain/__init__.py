@@ -10,12 +10,14 @@ from cellseg.multimodal.explain.perturbation import (
     region_map,
 )
 from cellseg.multimodal.explain.pictures import draw_maps, draw_volume
+from cellseg.multimodal.explain.record_attention import draw_record_attention
 
 __all__ = [
     "Importance",
     "attention_between",
     "draw_attention",
     "draw_maps",
+    "draw_record_attention",
     "draw_volume",
     "feature_importance",
     "grad_cam",
