@@ -6,6 +6,7 @@ Configs name this module in ``custom_imports``: importing it registers everythin
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS, MODELS
@@ -14,7 +15,14 @@ from mmengine.runner import Runner
 import cellseg.multimodal.metrics.evaluator  # noqa: F401 - registers TaskScores
 from cellseg.errors import InputError
 from cellseg.multimodal import MultimodalModel, read_description
-from cellseg.multimodal.data import DataDescription, fill_numbers, forget_multimodal_data, load_multimodal_data
+from cellseg.multimodal.data import (
+    DataDescription,
+    MultimodalData,
+    collate_samples,
+    fill_numbers,
+    forget_multimodal_data,
+    load_multimodal_data,
+)
 from cellseg.multimodal.keeping import keep_modalities
 
 
@@ -33,13 +41,44 @@ def multimodal_model_of(source: Mapping[str, Any], **parts: Any) -> MultimodalMo
     """
     # A training begins here, and with it anew whatever the files say by now.
     forget_multimodal_data()
-    description = load_multimodal_data(**source).description
+    data = load_multimodal_data(**source)
+    description = data.description
     # A part that the data has nothing for would be there and learn nothing. Who names tasks may leave out some heads'.
     for option, known in (("encoders", description.modalities), ("heads", description.tasks)):
         for name in parts.get(option) or ():
             if name not in known and not (option == "heads" and source.get("tasks")):
                 raise InputError(f"model.{option}.{name}: the data has no {name!r}; it has {', '.join(known)}")
-    return model_for(description, parts)
+    model = model_for(description, parts)
+    _check_encoders(model, data)
+    return model
+
+
+def _check_encoders(model: MultimodalModel, data: MultimodalData) -> None:
+    """Refuse encoders that cannot read what the data has, which the first step would answer with torch's words.
+
+    Raises:
+        InputError: names the encoder.
+    """
+    records, training = data.records("train"), model.training
+    model.eval()
+    # A wrong text may be drawn here, which must not move the generator of the training.
+    with torch.random.fork_rng(devices=()), torch.no_grad():
+        for name, encoder in (
+            (name, part) for name, part in model.encoders.items() if name in data.description.modalities
+        ):
+            record = next((one for one in records if name in one.inputs), records[0])
+            content = collate_samples([data.sample(record)])["inputs"][name]
+            values = content["values"]
+            try:
+                encoder(values, content.get("mask"))
+            except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+                shown = f"{data.description.modalities[name].kind}, {list(values.shape[1:])}"
+                reason = str(error).strip().splitlines()[0]
+                raise InputError(
+                    f"model.encoders.{name}: {type(encoder).__name__} cannot read the {name} of {record.where} "
+                    f"({shown}): {reason}"
+                ) from error
+    model.train(training)
 
 
 def model_for(description: DataDescription, parts: Mapping[str, Any]) -> MultimodalModel:

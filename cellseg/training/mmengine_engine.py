@@ -115,6 +115,7 @@ def train(
 def build_runner(config: Config, work_dir: Path, resume: bool, amp: bool, launcher: str) -> CellRunner:
     """The Runner of a bound config, with everything built; arguments and errors as in ``train``."""
     config = Config(config.to_dict(), filename=config.filename)
+    _check_iterations(config)
     config.work_dir = str(work_dir)
     config.launcher = launcher
     config.resume = resume
@@ -137,6 +138,19 @@ def build_runner(config: Config, work_dir: Path, resume: bool, amp: bool, launch
         runner = CellRunner.from_cfg(config)
         runner.build_parts()
     return runner
+
+
+def _check_iterations(config: Config) -> None:
+    """Refuse numbers that mmengine would divide by, or train nothing with.
+
+    Raises:
+        InputError: names the option.
+    """
+    loop = config.get("train_cfg") or {}
+    for name in ("max_iters", "max_epochs", "val_interval"):
+        value = loop.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InputError(f"{config.filename}: train_cfg.{name}: expected 1 or more, found {value!r}")
 
 
 @contextmanager

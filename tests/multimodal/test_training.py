@@ -165,6 +165,17 @@ def test_the_weights_of_classes_reach_the_head():
             {"source": {"_delete_": True, "reader": "table", "data_root": "no/where"}},
             "no/where: no such file or folder; set data_root to the data set's",
         ),
+        ({"iterations": 0}, "train_cfg.max_iters: expected 1 or more, found 0"),
+        ({"train_cfg.val_interval": 0}, "train_cfg.val_interval: expected 1 or more, found 0"),
+        ({"train_cfg.val_interval": 2.5}, "train_cfg.val_interval: expected 1 or more, found 2.5"),
+        (
+            {"model.encoders.one.num_features": 5},
+            "model.encoders.one: TabularEncoder cannot read the one of generated record 1 (tabular, [3]): ",
+        ),
+        (
+            {"model.encoders.two": {"_delete_": True, "type": "ConvEncoder", "width": 16}},
+            "model.encoders.two: ConvEncoder cannot read the two of generated record 1 (tabular, [3]): ",
+        ),
         ({"augmentation": {"turn": True}}, "augmentation.turn: unknown; expected are horizontal_flip, "),
         ({"model.description": {}}, "model.description: follows from the data; leave it out"),
     ],
@@ -172,7 +183,8 @@ def test_the_weights_of_classes_reach_the_head():
 def test_mistakes_in_a_config_are_one_line(run, options, message):
     with pytest.raises(InputError) as error:
         run(TABLES, **options)
-    assert str(error.value).startswith(message) and "\n" not in str(error.value)
+    config, place, mistake = str(error.value).partition("tiny.py: ")
+    assert (mistake if place else config).startswith(message) and "\n" not in str(error.value)
 
 
 def test_a_model_without_a_head_for_the_data(run):
