@@ -108,7 +108,9 @@ def _add_score(jobs: argparse._SubParsersAction) -> None:
         "--captions", metavar="FILE.json", help="list of image_id (or image), caption, prompt if any; needs --data"
     )
     parser.add_argument("--vqa", metavar="FILE.json", help="questions in single-file form (default: DIR/vqa.json)")
-    parser.add_argument("--answers", metavar="FILE.json", help="a model's answers: list of question_id and answer")
+    parser.add_argument(
+        "--answers", metavar="FILE.json", help="list of question_id and answer; without one a question is wrong"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all numbers")
 
 

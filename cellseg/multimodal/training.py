@@ -63,9 +63,7 @@ def _check_encoders(model: MultimodalModel, data: MultimodalData) -> None:
     model.eval()
     # A wrong text may be drawn here, which must not move the generator of the training.
     with torch.random.fork_rng(devices=()), torch.no_grad():
-        for name, encoder in (
-            (name, part) for name, part in model.encoders.items() if name in data.description.modalities
-        ):
+        for name, encoder in model.encoders.items():
             record = next((one for one in records if name in one.inputs), records[0])
             content = collate_samples([data.sample(record)])["inputs"][name]
             values = content["values"]

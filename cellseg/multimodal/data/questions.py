@@ -87,11 +87,12 @@ def _read_pair(
     questions: Path, annotations: Path, images: Path, image_name: str, split: str | None
 ) -> Iterator[Record]:
     _check_template(image_name)
-    answers, kinds = {}, {}
+    answers, kinds, about = {}, {}, {}
     answer_content, question_content = read_json(annotations), read_json(questions)
     for where, entry in read_entries(answer_content, "annotations", annotations):
         identity = str(require(entry, "question_id", where))
         answers[identity], kinds[identity] = _answers(entry, where), _question_type(entry)
+        about[identity] = entry.get("image_id")
     subtype = str(question_content.get("data_subtype", "")) if isinstance(question_content, Mapping) else ""
     for where, entry in read_entries(question_content, "questions", questions):
         identity, image = str(require(entry, "question_id", where)), require(entry, "image_id", where)
@@ -103,6 +104,8 @@ def _read_pair(
         text = require_text(entry.get("question"), where, "question")
         inputs = {"image": file_in(images, name, where), "text": text}
         targets = {"vqa": answers[identity]}
+        if about[identity] not in (None, image):
+            raise InputError(f"{where}: asks about image {image}, and {annotations} answers about {about[identity]!r}")
         yield Record(identity, inputs, targets, split=split, where=where, question_type=kinds[identity])
 
 

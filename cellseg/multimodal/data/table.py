@@ -191,7 +191,7 @@ def _read_record(
 ) -> Record:
     where, values = row
     inputs = {name: _read_input(kind, column, values, folder, where) for name, (kind, column) in shown.items()}
-    identity, group = (_read_name(values.get(about[name])) if name in about else None for name in ("id", "group"))
+    identity, group = (_read_name(values, about[name], where) if name in about else None for name in ("id", "group"))
     if "id" in about and identity is None:
         raise InputError(f"{where}: {about['id']} is empty")
     split = values.get(about["split"]) if "split" in about else None
@@ -246,7 +246,8 @@ def read_targets(values: Mapping[str, Any], wanted: Mapping[str, Any], where: st
     """The targets that a row has, of the columns that ``plan_targets`` gave; errors as ``read_table``."""
     targets = {}
     for name, column in wanted.items():
-        targets[name] = read_numbers(values, column, where) if name in NUMBERED else _read_name(values.get(column))
+        read = read_numbers if name in NUMBERED else _read_name
+        targets[name] = read(values, column, where)
     if "multilabel" in wanted:
         _check_labels(targets["multilabel"], wanted["multilabel"], where)
     if targets.get(MATCHING) is not None:
@@ -266,7 +267,14 @@ def _read_paired(value: str, column: str, where: str) -> bool:
     return _PAIRED[value.lower()]
 
 
-def _read_name(value: Any) -> str | None:
-    """A name or number as text; None for an empty field."""
+def _read_name(values: Mapping[str, Any], column: str, where: str) -> str | None:
+    """A name or number as text; None for an empty field.
+
+    Raises:
+        InputError: several, such as a list of labels.
+    """
+    value = values.get(column)
+    if isinstance(value, list | tuple | Mapping | np.ndarray):
+        raise InputError(f"{where}: {column}: expected a name or number, found {value!r}")
     text = "" if value is None else str(value).strip()
     return text or None

@@ -156,6 +156,18 @@ def test_bad_pairs_of_files(tmp_path, write_images, write_json, changes, options
     assert str(error.value).startswith(expected)
 
 
+def test_answers_about_another_picture(tmp_path, write_images, write_json):
+    write_images(["COCO_val2014_000000000042.jpg", "COCO_val2014_000000000043.jpg"])
+    content = copy.deepcopy(QUESTIONS)
+    content["questions"][0]["image_id"] = 43
+    given = copy.deepcopy(ANNOTATIONS)
+    given["annotations"][0]["image_id"] = 42
+    path, answers = write_json("q.json", content), write_json("a.json", given)
+    with pytest.raises(InputError) as error:
+        read_vqa(str(tmp_path), annotations="a.json", questions="q.json")
+    assert str(error.value) == f"{path}, questions[0]: asks about image 43, and {answers} answers about 42"
+
+
 def test_no_file_at_all(tmp_path):
     with pytest.raises(MissingFileError, match="vqa.json: no such file; name it with options.annotations"):
         read_vqa(str(tmp_path))

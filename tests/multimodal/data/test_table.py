@@ -162,6 +162,8 @@ def test_bad_tables(tmp_path, write_images, write_lines, lines, options, message
         ("[1]", ", line 2: expected an object, found list"),
         ('{"text": ""}', ", line 2: text is empty"),
         ('{"text": 3}', ", line 2: text: expected a text, found 3"),
+        ('{"text": "y", "label": ["a"]}', ", line 2: label: expected a name or number, found ['a']"),
+        ('{"text": "y", "label": {"a": 1}}', ", line 2: label: expected a name or number, found {'a': 1}"),
     ],
 )
 def test_bad_lines_of_jsonl(tmp_path, write_lines, line, message):
