@@ -161,7 +161,8 @@ def test_answers_about_another_picture(tmp_path, write_images, write_json):
     content = copy.deepcopy(QUESTIONS)
     content["questions"][0]["image_id"] = 43
     given = copy.deepcopy(ANNOTATIONS)
-    given["annotations"][0]["image_id"] = 42
+    for entry in given["annotations"]:
+        entry["image_id"] = 42
     path, answers = write_json("q.json", content), write_json("a.json", given)
     with pytest.raises(InputError) as error:
         read_vqa(str(tmp_path), annotations="a.json", questions="q.json")
