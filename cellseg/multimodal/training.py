@@ -49,6 +49,10 @@ def multimodal_model_of(source: Mapping[str, Any], **parts: Any) -> MultimodalMo
             if name not in known and not (option == "heads" and source.get("tasks")):
                 raise InputError(f"model.{option}.{name}: the data has no {name!r}; it has {', '.join(known)}")
     model = model_for(description, parts)
+    for task, several in (("classification", False), ("multilabel", True)):
+        if task in model.heads and getattr(model.heads[task], "multi_label", several) is not several:
+            labels = "several labels" if several else "one class"
+            raise InputError(f"model.heads.{task}.multi_label: expected {several}, as a sample has {labels}")
     _check_encoders(model, data)
     return model
 

@@ -51,7 +51,13 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     for key in options or {}:
         _require_known(config, key, path)
     # mmengine takes _delete_ out of the dicts that it merges: those of the caller stay as they are.
-    config.merge_from_dict(deepcopy(dict(options or {})))
+    try:
+        config.merge_from_dict(deepcopy(dict(options or {})))
+    except (TypeError, KeyError, IndexError, ValueError) as error:
+        raise InputError(
+            f"{path}: --cfg-options {' '.join(options)}: cannot be put into the config ({error}); a dict cannot "
+            "replace a list: set it in a config of your own"
+        ) from error
     engine = config.get("engine")
     if engine not in ENGINES:
         raise InputError(f"{path}: engine = {engine!r} is none of {list(ENGINES)}; a training config names its engine")

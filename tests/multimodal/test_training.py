@@ -165,6 +165,10 @@ def test_the_weights_of_classes_reach_the_head():
             {"source": {"_delete_": True, "reader": "table", "data_root": "no/where"}},
             "no/where: no such file or folder; set data_root to the data set's",
         ),
+        (
+            {"model.heads.classification.multi_label": True, "model.heads.classification.class_weights": None},
+            "model.heads.classification.multi_label: expected False, as a sample has one class",
+        ),
         ({"iterations": 0}, "train_cfg.max_iters: expected 1 or more, found 0"),
         ({"train_cfg.val_interval": 0}, "train_cfg.val_interval: expected 1 or more, found 0"),
         ({"train_cfg.val_interval": 2.5}, "train_cfg.val_interval: expected 1 or more, found 2.5"),

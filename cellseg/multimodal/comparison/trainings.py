@@ -103,14 +103,26 @@ def check_runs(runs: Sequence[Run], split: str = "test") -> None:
         InputError: a config that cannot be used or that trains no multimodal model, a folder with another training, or
             data without a sample in the split.
     """
+    # Not before: torch and mmengine take seconds to import.
+    from mmengine.registry import MODELS
+
+    import cellseg.multimodal.training  # noqa: F401 - registers what the configs name
     from cellseg.multimodal.data import load_multimodal_data
     from cellseg.training.config import load_config
+    from cellseg.training.mmengine_engine import config_mistakes
 
     for run in runs:
         _is_there(run)
     # Data differs between configs, not between seeds.
     for run in {run.name: run for run in runs}.values():
-        data = load_multimodal_data(**load_config(run.config, run.options).source)
+        config = load_config(run.config, run.options)
+        try:
+            # Whether the parts fit each other and the data.
+            with config_mistakes(config):
+                MODELS.build(config.model.to_dict())
+        except InputError as error:
+            raise InputError(f"{run.name}: {error}") from None
+        data = load_multimodal_data(**config.source)
         try:
             data.records(split)
         except InputError as error:

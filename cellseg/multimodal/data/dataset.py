@@ -106,6 +106,11 @@ class MultimodalData:
             )
 
     def _check_labels(self) -> None:
+        names = self.description.class_names
+        if "classification" in self.tasks and len(names) < 2:
+            raise InputError(
+                f"{self._set.where}: all records have the class {names[0]!r}; there is nothing to tell apart"
+            )
         for records in self._splits.values():
             for record in records:
                 for task in (task for task in self.tasks if task in NAMES_OF_TASK and task in record.targets):

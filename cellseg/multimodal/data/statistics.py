@@ -48,7 +48,11 @@ def _load(path: Path, where: str) -> np.ndarray:
         # Without pickles: a file of numbers must not be able to run code.
         return np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{where}: {path}: cannot be read as a .npy file of plain numbers ({error})") from error
+        # numpy would advise to load what may run code.
+        reason = "" if "allow_pickle" in str(error) else f" ({error})"
+        raise InputError(
+            f"{where}: {path}: cannot be read as a .npy file of plain numbers{reason}; write it with numpy.save"
+        ) from error
 
 
 def shape_of(array: np.ndarray, kind: str) -> tuple[int, ...]:

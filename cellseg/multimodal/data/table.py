@@ -91,6 +91,8 @@ def _read_csv(path: Path) -> tuple[tuple[str, ...], list[Row]]:
         raise InputError(f"{path}: not a CSV file in UTF-8 ({error})") from error
     finally:
         csv.field_size_limit(limit)
+    if not any(names):
+        raise InputError(f"{path}: is empty; expected a line with the names of the columns")
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         raise InputError(f"{path}: column {double[0]!r} stands in the header twice")

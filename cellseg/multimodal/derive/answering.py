@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cellseg.datasets.staging import staging
-from cellseg.errors import InputError
+from cellseg.errors import InputError, MissingFileError
 from cellseg.io.files import read_json, write_json
 from cellseg.multimodal.derive.answer_scores import Asked, read_questions
 from cellseg.multimodal.derive.dataset import make_captions
@@ -63,6 +63,8 @@ def answer_dataset(
     """
     root, out = Path(root), Path(out)
     check_out(out, overwrite, own=(ANSWERS, CAPTIONS, REPLIES), mark=ANSWERS)
+    if not (root / SUMMARY).is_file():
+        raise MissingFileError(f"{root / SUMMARY}: no such file; --data is a folder that derive_text.py dataset wrote")
     limits, seed = _read_summary(root / SUMMARY)
     types, images = _read_images(root, split)
     questions = _read_questions(root / QUESTIONS, split, {image.image_id for image in images})

@@ -55,9 +55,10 @@ def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
         root: folder of the data set.
 
     Returns:
-        By split what ``score_slots`` gives, every split of which an image is described must be described whole; by slot
-        beside it ``majority``, the accuracy of who always states what is most often true of the training images; and
-        ``overlap`` with the captions of the data set: ``bleu1`` to ``bleu4``, ``cider`` (CIDEr-D), ``rouge`` (ROUGE-L).
+        By split the number of ``images`` and what ``score_slots`` gives, every split of which an image is described
+        must be described whole; by slot beside it ``majority``, the accuracy of who always states what is most often
+        true of the training images; and ``overlap`` with the captions of the data set: ``bleu1`` to ``bleu4``,
+        ``cider`` (CIDEr-D), ``rouge`` (ROUGE-L).
         Of replies to prompts also ``replies``, see ``score_replies``.
 
     Raises:
@@ -86,7 +87,7 @@ def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
             Said(parse_caption(text, types), images[one.image_id].facts, one.kind)
             for one, text in zip(asked, texts, strict=True)
         ]
-        result[split] = score_slots(said)
+        result[split] = {"images": len({one.image_id for one in asked}), **score_slots(said)}
         for slot, accuracy in _majorities(usual, said).items():
             result[split][slot]["majority"] = accuracy
         if prompted:

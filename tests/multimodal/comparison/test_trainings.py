@@ -81,6 +81,13 @@ def test_a_config_of_something_else_is_refused(tmp_path):
         check_runs(plan_runs([path], [0], tmp_path, {}))
 
 
+def test_a_model_that_cannot_be_built_is_known_before_anything_is_trained(config, tmp_path):
+    runs = plan_runs([config], [0], tmp_path / "out", {**SHORT, "model.fusion.layers": "two"})
+    with pytest.raises(InputError, match=f"^{config.stem}: .*: the training cannot be built from it"):
+        check_runs(runs)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_split_without_samples_is_known_before_anything_is_trained(config, tmp_path):
     runs = plan_runs([config], [0], tmp_path / "out", {**SHORT, "source.fractions": (0.8, 0.2, 0.0)})
     with pytest.raises(InputError, match="'test'.*; or compare on another --split"):

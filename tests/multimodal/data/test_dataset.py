@@ -236,6 +236,13 @@ def test_an_empty_split_is_named():
     assert str(error.value) == f"generated data: no record is in the split 'val'; {remedy}"
 
 
+def test_one_class_is_nothing_to_tell_apart(tmp_path, write_lines):
+    path = write_lines("data.csv", "text,label", *["hello,greeting"] * 20)
+    with pytest.raises(InputError) as error:
+        load_multimodal_data(reader="table", data_root=str(tmp_path))
+    assert str(error.value) == f"{path}: all records have the class 'greeting'; there is nothing to tell apart"
+
+
 def test_records_without_any_target(tmp_path, write_lines):
     path = write_lines("data.csv", "text", "hello")
     with pytest.raises(InputError) as error:

@@ -85,7 +85,7 @@ def test_arrays_from_files(tmp_path):
     np.save(tmp_path / "b.npy", np.array([{}], object))
     (tmp_path / "c.npy").write_bytes(b"x")
     for name, message in (
-        ("b.npy", "cannot be read as a .npy file of plain numbers"),
+        ("b.npy", "cannot be read as a .npy file of plain numbers; write it with numpy.save"),
         ("c.npy", "cannot be read as a .npy file of plain numbers"),
         ("d.npy", "cannot be read as a .npy file of plain numbers"),
         ("e.csv", "expected a .npy file"),
