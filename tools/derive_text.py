@@ -109,7 +109,7 @@ def _add_score(jobs: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--vqa", metavar="FILE.json", help="questions in single-file form (default: DIR/vqa.json)")
     parser.add_argument(
-        "--answers", metavar="FILE.json", help="list of question_id and answer; without one a question is wrong"
+        "--answers", metavar="FILE.json", help="list of question_id and answer; a question that it leaves out is wrong"
     )
     parser.add_argument("--json", metavar="FILE", help="write all numbers")
 

@@ -119,10 +119,13 @@ def _attention(options: argparse.Namespace) -> int:
     for text in options.inputs:
         if not all(text.partition("=")):
             raise InputError(f"{text!r}: expected NAME=VALUE, such as image=cells.png")
+    if len(record) < len(options.inputs):
+        raise InputError(f"{' '.join(options.inputs)}: a name stands there twice")
     predictor = load_trained(options.work_dir, device=options.device, unsafe_load=options.unsafe_load)
     answer = draw_record_attention(predictor, record, options.out, options.text, options.image, options.layer)
     for task in predictor.model.heads:
-        print(f"{task}: {json.dumps(answer[task], ensure_ascii=False)}")
+        said = {name: value for name, value in answer[task].items() if name != "embeddings"}
+        print(f"{task}: {json.dumps(said, ensure_ascii=False)}")
     print(options.out)
     return EXIT_DONE
 

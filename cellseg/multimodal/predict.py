@@ -18,7 +18,6 @@ from cellseg.multimodal.model import MultimodalModel
 from cellseg.multimodal.values import Fused
 from cellseg.openmmlab import load_checkpoint_file
 
-MODEL_TYPE = "multimodal_model_of"
 _ARRAYS = ("sequence", "volume")
 
 
@@ -58,7 +57,7 @@ def load_trained(
 
 
 def _build(parts: Any, description: DataDescription, where: str) -> MultimodalModel:
-    from cellseg.multimodal.training import model_for
+    from cellseg.multimodal.training import MODEL_TYPE, model_for
 
     if not isinstance(parts, Mapping) or parts.get("type") != MODEL_TYPE:
         raise InputError(f"{where}: its model is no {MODEL_TYPE}; give the work folder of a multimodal training")

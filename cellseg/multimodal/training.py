@@ -25,8 +25,11 @@ from cellseg.multimodal.data import (
 )
 from cellseg.multimodal.keeping import keep_modalities
 
+# What configs of this family call their model.
+MODEL_TYPE = "multimodal_model_of"
 
-@MODELS.register_module()
+
+@MODELS.register_module(name=MODEL_TYPE)
 def multimodal_model_of(source: Mapping[str, Any], **parts: Any) -> MultimodalModel:
     """The model for the data of a source: reads the data, and fills in the numbers that follow from it.
 
@@ -41,6 +44,11 @@ def multimodal_model_of(source: Mapping[str, Any], **parts: Any) -> MultimodalMo
     """
     # A training begins here, and with it anew whatever the files say by now.
     forget_multimodal_data()
+    return model_of_data(source, parts)
+
+
+def model_of_data(source: Mapping[str, Any], parts: Mapping[str, Any]) -> MultimodalModel:
+    """The model for data that may have been read before; arguments and errors as ``multimodal_model_of``."""
     data = load_multimodal_data(**source)
     description = data.description
     # A part that the data has nothing for would be there and learn nothing. Who names tasks may leave out some heads'.
@@ -65,7 +73,7 @@ def _check_encoders(model: MultimodalModel, data: MultimodalData) -> None:
     """
     records, training = data.records("train"), model.training
     model.eval()
-    # A wrong text may be drawn here, which must not move the generator of the training.
+    # Whatever is drawn here must not move the generator of the training.
     with torch.random.fork_rng(devices=()), torch.no_grad():
         for name, encoder in model.encoders.items():
             record = next((one for one in records if name in one.inputs), records[0])

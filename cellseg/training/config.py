@@ -53,10 +53,10 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     # mmengine takes _delete_ out of the dicts that it merges: those of the caller stay as they are.
     try:
         config.merge_from_dict(deepcopy(dict(options or {})))
-    except (TypeError, KeyError, IndexError, ValueError) as error:
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError) as error:
         raise InputError(
-            f"{path}: --cfg-options {' '.join(options)}: cannot be put into the config ({error}); a dict cannot "
-            "replace a list: set it in a config of your own"
+            f"{path}: --cfg-options {' '.join(options)}: cannot be put into the config ({error}); one of them may "
+            "stand in the way of another, and a dict cannot replace another kind of value"
         ) from error
     engine = config.get("engine")
     if engine not in ENGINES:

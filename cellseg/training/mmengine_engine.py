@@ -149,8 +149,11 @@ def _check_iterations(config: Config) -> None:
     loop = config.get("train_cfg") or {}
     for name in ("max_iters", "max_epochs", "val_interval"):
         value = loop.get(name, 1)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{config.filename}: train_cfg.{name}: expected 1 or more, found {value!r}")
+        # mmengine takes 1e3 for 1000, too.
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value != int(value):
+            raise InputError(
+                f"{config.filename}: train_cfg.{name}: expected a whole number of at least 1, found {value!r}"
+            )
 
 
 @contextmanager

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import MODELS
 
 from cellseg.errors import InputError
 from cellseg.multimodal import read_description
 from cellseg.multimodal.data import DataDescription, load_multimodal_data
-from cellseg.multimodal.training import model_for, multimodal_model_of
+from cellseg.multimodal.encoders.image import ConvEncoder
+from cellseg.multimodal.training import model_for, model_of_data, multimodal_model_of
 from cellseg.openmmlab import load_checkpoint_file
 from cellseg.training.curves import read_curves
 from cellseg.training.door import train
@@ -169,9 +171,9 @@ def test_the_weights_of_classes_reach_the_head():
             {"model.heads.classification.multi_label": True, "model.heads.classification.class_weights": None},
             "model.heads.classification.multi_label: expected False, as a sample has one class",
         ),
-        ({"iterations": 0}, "train_cfg.max_iters: expected 1 or more, found 0"),
-        ({"train_cfg.val_interval": 0}, "train_cfg.val_interval: expected 1 or more, found 0"),
-        ({"train_cfg.val_interval": 2.5}, "train_cfg.val_interval: expected 1 or more, found 2.5"),
+        ({"iterations": 0}, "train_cfg.max_iters: expected a whole number of at least 1, found 0"),
+        ({"train_cfg.val_interval": 0}, "train_cfg.val_interval: expected a whole number of at least 1, found 0"),
+        ({"train_cfg.val_interval": 2.5}, "train_cfg.val_interval: expected a whole number of at least 1, found 2.5"),
         (
             {"model.encoders.one.num_features": 5},
             "model.encoders.one: TabularEncoder cannot read the one of generated record 1 (tabular, [3]): ",
@@ -216,3 +218,26 @@ def test_a_description_alone_builds_the_model_again():
     again = model_for(DataDescription.from_dict(first.about, "here"), parts)
     again.load_state_dict(first.state_dict())
     assert again.about == first.about
+
+
+@MODELS.register_module()
+class DrawingEncoder(ConvEncoder):
+    """One that draws random numbers whenever it reads."""
+
+    def forward(self, values, mask=None):
+        return super().forward(values + 0 * torch.rand(()), mask)
+
+
+def test_trying_the_encoders_leaves_the_generator_of_the_training_alone():
+    source = dict(reader="generated", options=dict(count=40, kinds=["image"]), image_size=[16, 16])
+    parts = dict(
+        encoders=dict(image=dict(type="DrawingEncoder", width=8, strides=(2,))),
+        fusion=None,
+        heads=dict(classification=dict(type="FusedClassifier", num_classes="{num_classes}")),
+    )
+    torch.manual_seed(0)
+    model_for(load_multimodal_data(**source).description, parts)
+    expected = torch.get_rng_state()
+    torch.manual_seed(0)
+    model = model_of_data(source, parts)
+    assert torch.equal(torch.get_rng_state(), expected) and model.training

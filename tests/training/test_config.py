@@ -108,6 +108,7 @@ def test_an_element_of_a_list_can_be_reached(write_config):
         ({"model.backbone.stem.depth": 3}, "--cfg-options model.backbone.stem.depth: there is no model.backbone"),
         ({"model.blocks.4.x": 3}, "--cfg-options model.blocks.4.x: there is no model.blocks.4"),
         ({"model.blocks": {"first": 3}}, "--cfg-options model.blocks: cannot be put into the config ("),
+        ({"model": 3, "model.depth": 3}, "--cfg-options model model.depth: cannot be put into the config ("),
         ({"view.0": 3}, "--cfg-options view.0: view is (64, 64); give its whole value, view=..."),
         ({"model.depth.x": 3}, "--cfg-options model.depth.x: model.depth is 18; give its whole value, model.depth=..."),
         ({"engine": "keras"}, "engine = 'keras' is none of ['mmengine', 'yolox']; a training config names its engine"),

@@ -11,6 +11,7 @@ from cellseg.multimodal.comparison.scores import most_given
 from cellseg.multimodal.data import Record
 from cellseg.multimodal.data.description import NAMES_OF_TASK
 from cellseg.multimodal.data.record import plain_text
+from cellseg.multimodal.metrics import caption_words
 
 MAJORITY = "majority"
 QUESTION_ONLY = "question only"
@@ -22,7 +23,8 @@ _TEXT_TASKS = ("vqa", "captioning")
 def baseline_predictions(predictions: SplitPredictions, train: Sequence[Record]) -> dict[str, SplitPredictions]:
     """What simple baselines answer to the samples that a model answered.
 
-    - ``majority``: the class, the answer, the caption, or the value of each label, that the training has most often;
+    - ``majority``: the class, the answer, the caption (if any comes twice), or the value of each label, that the
+      training has most often;
     - ``mean``, of regression: the mean of each number in the training;
     - ``question only``, of vqa and of captions that reply to different prompts: what the training answers most often
       to that very question or prompt, or the majority where it has not been asked there.
@@ -50,7 +52,7 @@ def baseline_predictions(predictions: SplitPredictions, train: Sequence[Record])
 def _majority(task: str, rows: Sequence[Row], predictions: SplitPredictions, train: Sequence[Record]) -> list[Row]:
     if task in _TEXT_TASKS:
         said = _said(task, train)
-        return _say(task, rows, [_first(said)] * len(rows), predictions) if said else []
+        return _say(task, rows, [_first(said)] * len(rows), predictions) if _repeats(task, said) else []
     if task == "multilabel":
         known = np.array([record.targets[task] for record in train if task in record.targets], np.float64)
         often = np.nanmean(known, axis=0)
@@ -68,18 +70,24 @@ def _question_only(task: str, rows: Sequence[Row], predictions: SplitPredictions
     by_question = defaultdict(list)
     for record in (record for record in train if task in record.targets):
         by_question[plain_text(record.inputs.get("text", ""))].extend(_said(task, [record]))
-    if len(by_question) < 2 and task == "captioning":
+    said = _said(task, train)
+    if task == "captioning" and (len(by_question) < 2 or not _repeats(task, said)):
         # One prompt for all tells nothing.
         return []
-    usual = _first(_said(task, train))
-    best = {question: _first(said) for question, said in by_question.items()}
+    usual = _first(said)
+    best = {question: _first(replies) for question, replies in by_question.items()}
     return _say(task, rows, [best.get(plain_text(row.text), usual) for row in rows], predictions)
 
 
 def _said(task: str, records: Sequence[Record]) -> list[str]:
-    """Answers, of several annotators the most frequent one, or captions."""
+    """Answers, of several annotators the most frequent one, or the words of captions."""
     targets = [record.targets[task] for record in records if task in record.targets]
-    return [most_given(target) for target in targets] if task == "vqa" else targets
+    return [most_given(target) if task == "vqa" else " ".join(caption_words(target)) for target in targets]
+
+
+def _repeats(task: str, said: Sequence[str]) -> bool:
+    """Whether there is a most frequent text: of captions that all differ none is."""
+    return bool(said) and (task != "captioning" or len(set(said)) < len(said))
 
 
 def _say(task: str, rows: Sequence[Row], texts: Sequence[str], predictions: SplitPredictions) -> list[Row]:

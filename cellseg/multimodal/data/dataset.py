@@ -106,15 +106,15 @@ class MultimodalData:
             )
 
     def _check_labels(self) -> None:
+        for records in self._splits.values():
+            for record in records:
+                for task in (task for task in self.tasks if task in NAMES_OF_TASK and task in record.targets):
+                    name_index(record.targets[task], self.description.names_of(task), task, record.where)
         names = self.description.class_names
         if "classification" in self.tasks and len(names) < 2:
             raise InputError(
                 f"{self._set.where}: all records have the class {names[0]!r}; there is nothing to tell apart"
             )
-        for records in self._splits.values():
-            for record in records:
-                for task in (task for task in self.tasks if task in NAMES_OF_TASK and task in record.targets):
-                    name_index(record.targets[task], self.description.names_of(task), task, record.where)
 
     def _describe(self) -> DataDescription:
         source, train = self.source, self._splits["train"]
@@ -139,8 +139,15 @@ class MultimodalData:
             answers=collect_answers(answers, source.most_answers) if "vqa" in self.tasks else (),
             tokenizer=WordPieceTokenizer.train(texts, source.vocabulary).to_json() if texts else "",
             max_length=source.max_length if texts else 0,
-            prompt=source.prompt if "captioning" in self.tasks else "",
+            prompt=self._usual_prompt(),
         )
+
+    def _usual_prompt(self) -> str:
+        """What captions are asked for with where nothing else is said: what the training asks most often."""
+        asked = [record.inputs.get("text", "") for record in self.records("train") if "captioning" in record.targets]
+        if self.source.prompt in asked or not asked:
+            return self.source.prompt if asked else ""
+        return min(set(asked), key=lambda text: (-asked.count(text), text))
 
     def _describe_modalities(self) -> dict[str, ModalityDescription]:
         kinds = dict(self._set.kinds)

@@ -104,7 +104,7 @@ def _read_pair(
         text = require_text(entry.get("question"), where, "question")
         inputs = {"image": file_in(images, name, where), "text": text}
         targets = {"vqa": answers[identity]}
-        if about[identity] not in (None, image):
+        if about[identity] is not None and str(about[identity]) != str(image):
             raise InputError(f"{where}: asks about image {image}, and {annotations} answers about {about[identity]!r}")
         yield Record(identity, inputs, targets, split=split, where=where, question_type=kinds[identity])
 

@@ -92,7 +92,7 @@ def _read_csv(path: Path) -> tuple[tuple[str, ...], list[Row]]:
     finally:
         csv.field_size_limit(limit)
     if not any(names):
-        raise InputError(f"{path}: is empty; expected a line with the names of the columns")
+        raise InputError(f"{path}: has no names of columns in its first line")
     double = sorted({name for name in names if names.count(name) > 1})
     if double:
         raise InputError(f"{path}: column {double[0]!r} stands in the header twice")

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cellseg.errors import InputError
+from cellseg.errors import InputError, MissingFileError
 from cellseg.io.files import read_json
 from cellseg.multimodal.derive.dataset_files import CAPTIONS, FACTS, FORMAT, PROMPTED
 from cellseg.multimodal.derive.facts import ImageFacts, known_types
@@ -83,6 +83,8 @@ def read_wanted(root: str | Path, prompted: bool) -> tuple[dict[str, int], list[
         InputError: the file is damaged.
     """
     path = Path(root) / (PROMPTED if prompted else CAPTIONS)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no such file, data sets of older versions lack it; {_AGAIN}")
     content = read_json(path)
     try:
         names = {entry["file_name"]: entry["id"] for entry in content["images"]}

@@ -1,7 +1,7 @@
 """Prompts that ask for one thing or for all, with captions that say just that."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from cellseg.multimodal.derive.facts import ImageFacts
 from cellseg.multimodal.derive.phrases import QUESTIONS, TRAITS, Slots, caption, choose, slots_of
@@ -87,5 +87,8 @@ def reply(facts: ImageFacts, kind: str, count: int, seed: int) -> list[str]:
     slots = wanted_slots(slots_of(facts), kind)
     if slots == Slots():
         return []
+    if slots.confluence == 0:
+        # How little is covered is said by there being no cells.
+        slots = replace(slots, count=0)
     attempts = (caption(slots, "reply", seed, facts.key, kind, attempt) for attempt in range(_ATTEMPTS * count))
     return list(dict.fromkeys(attempts))[:count]

@@ -77,7 +77,11 @@ def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
     result = {}
     for split, asked in splits.items():
         texts = [captions.get((one.image_id, one.prompt)) for one in asked]
-        missing = [images[one.image_id].facts.key for one, text in zip(asked, texts, strict=True) if text is None]
+        missing = [
+            images[one.image_id].facts.key + (f" ({one.prompt})" if prompted else "")
+            for one, text in zip(asked, texts, strict=True)
+            if text is None
+        ]
         if len(missing) == len(asked):
             continue
         if missing:

@@ -65,8 +65,21 @@ def test_labels_have_a_majority_and_numbers_a_mean():
 
 
 def test_tasks_without_a_majority_have_no_baseline():
-    rows = [Row("s", "g", {"tokens": []}, ["a cat"])]
-    assert baseline_predictions(SplitPredictions(ABOUT, {"captioning": rows}), TRAIN) == {}
+    rows = [Row("s", "g", {"probability": 0.5}, {"label": 1})]
+    train = [Record("m", {"text": "a cat"}, {"matching": True})]
+    assert baseline_predictions(SplitPredictions(ABOUT, {"matching": rows}), train) == {}
+
+
+def test_of_captions_that_all_differ_none_is_the_most_frequent():
+    texts = ["zebra runs", "Zebra walks.", "A dog sits", "Zebra walks"]
+    train = [caption_of(number, "say it", text) for number, text in enumerate(texts)]
+    words = WordPieceTokenizer.train(texts, 200)
+    about = DataDescription(tasks=("captioning",), modalities={}, tokenizer=words.to_json(), max_length=9)
+    predictions = SplitPredictions(about, {"captioning": [Row("s", "g", {"tokens": []}, ["?"], "say it")]})
+    assert baseline_predictions(predictions, train[:3]) == {}
+    # Spelling aside, two are the same.
+    (row,) = baseline_predictions(predictions, train)["majority"].rows["captioning"]
+    assert words.decode(row.prediction["tokens"]) == "zebra walks"
 
 
 def caption_of(number, prompt, caption):

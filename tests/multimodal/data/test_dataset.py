@@ -135,6 +135,26 @@ def test_captioning_shows_the_prompts_of_the_data(tmp_path, write_images, write_
         load_multimodal_data(reader="captions", data_root=str(tmp_path), tasks=["matching"])
 
 
+def test_the_usual_prompt_is_one_that_the_training_asks(tmp_path, write_images, write_json):
+    write_images(["a.png", "b.png"])
+
+    def usual(prompts, **source):
+        entries = [
+            {"image": "a.png", "caption": f"reply {index}", "prompt": text}
+            if text
+            else {"image": "a.png", "caption": "x"}
+            for index, text in enumerate(prompts)
+        ]
+        write_json("captions.json", entries)
+        forget_multimodal_data()
+        source = dict(reader="captions", data_root=str(tmp_path), image_size=[4, 4], fractions=[1.0, 0.0, 0.0]) | source
+        return load_multimodal_data(**source).description.prompt
+
+    assert usual(["how many?", "how full?", "how full?"]) == "how full?"
+    assert usual(["how full?", "how full?", None]) == "describe the picture"
+    assert usual([None, None], prompt="") == ""
+
+
 def test_matching_draws_other_wrong_texts_each_time_in_training_only():
     data = load_multimodal_data(**CAPTIONED, tasks=["matching"], seed=3)
     torch.manual_seed(0)

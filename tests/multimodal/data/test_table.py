@@ -112,7 +112,7 @@ def test_pairs_of_image_and_text(tmp_path, write_images, write_lines):
         ([HEADER, ",a.png,t,p"], {}, ", line 2: id is empty"),
         ([HEADER, "x,,t,p"], {}, ": modality 'image' is missing in all rows; leave it out"),
         ([HEADER], {}, ": holds no records"),
-        ([""], {}, ": is empty; expected a line with the names of the columns"),
+        ([""], {}, ": has no names of columns in its first line"),
         (["id,text,text,label", "x,a,b,c"], {}, ": column 'text' stands in the header twice"),
         (["id,score", "x,1"], {}, ": no column for an input in id, score; name them with options.inputs"),
         ([HEADER, 'x,a.png,"t,p'], {}, ": not a CSV file in UTF-8 (unexpected end of data)"),

@@ -60,6 +60,13 @@ def test_of_a_cell_or_none_nothing_is_said_of_most(make_facts, count):
     assert reply(facts, "looks", 5, seed=0) == []
 
 
+def test_who_finds_no_cells_says_so(make_facts):
+    facts = make_facts(count=0, covered=0.0, type_counts={"dot": 0})
+    for kind in ("count", "confluence", "all"):
+        texts = reply(facts, kind, 3, seed=0)
+        assert texts and {parse_caption(text, ["dot"]) for text in texts} == {Slots(count=0, confluence=0)}
+
+
 def test_what_is_not_known_is_not_asked(make_facts):
     facts = make_facts(count=4, covered=0.1, type_counts={}, small=0.5, large=0.0, touching=0.5, elongated=0.5)
     assert [prompt.kind for prompt in make_prompts(facts)] == ["count", "confluence", "all"]
