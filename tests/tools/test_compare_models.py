@@ -4,6 +4,8 @@ import json
 import runpy
 from pathlib import Path
 
+from cellseg.multimodal.comparison.predictions import open_trained, predict_split
+
 PROJECT = Path(__file__).resolve().parents[2]
 CONFIGS = runpy.run_path(str(PROJECT / "tests" / "multimodal" / "training_configs.py"))
 
@@ -103,6 +105,50 @@ def test_answers_and_captions_can_be_scored_by_what_they_say(blob_project):
         assert found["majority"][name]["difference"] and found["question only"][name]["difference"]
     assert expected["all"]["answers"] > 0.2
     assert "| accuracy by kind | questions | reading | majority | question only |" in table
+
+
+MATCHING = """
+source = dict(options=dict(task="matching", count=60, outputs=3), tasks=["matching"], image_size=(16, 16), max_length=24)
+model = dict(
+    encoders=dict(
+        image=dict(type="ConvEncoder", width=16, strides=(2, 2, 2)),
+        text=dict(
+            type="TextTransformerEncoder", vocabulary_size="{vocabulary_size}", width=16, layers=1, heads=2,
+            max_length="{max_length}",
+        ),
+    ),
+    fusion=dict(type="ConcatFusion", width=16),
+    heads=dict(matching=dict(type="PairMatcher", embedding=0)),
+)
+val_dataloader = dict(dataset=dict(all_pairs=True))
+best_by = "matching_image_to_text_top5"
+iterations = 4
+train_cfg = dict(val_interval=4)
+"""
+
+
+def test_matching_is_scored_by_searching_through_the_split(load, tmp_path, capsys):
+    config, out = write(tmp_path, "searching", MATCHING), tmp_path / "out"
+    options = ["source.options.count=100", "source.fractions=(0.6,0.2,0.2)"]
+    command = [config, "--out", str(out), "--device", "cpu", "--cfg-options", *options]
+    assert load("compare_models").main(command) == 0, capsys.readouterr().err
+    content = json.loads((out / "comparison.json").read_text())
+    scores = {name: one["mean"] for name, one in content["rows"][0]["scores"]["matching"].items()}
+    # The same by hand: the probability of every picture of the test split with every caption of it.
+    trained = open_trained(out / "runs" / "searching" / "seed-0", device="cpu")
+    rows = predict_split(trained, "test").pairs
+    images, texts = (sorted({row.truth[name] for row in rows}) for name in ("image", "text"))
+    assert len(rows) == len(images) * len(texts) and len(images) == 20
+    table = {(row.truth["image"], row.truth["text"]): row for row in rows}
+    for k in (1, 5):
+        found = 0
+        for image in images:
+            own = [table[image, text] for text in texts]
+            best = max(row.prediction["probability"] for row in own if row.truth["label"])
+            wrong = sum(row.prediction["probability"] >= best for row in own if not row.truth["label"])
+            found += wrong < k
+        assert abs(scores[f"image_to_text_top{k}"] - found / len(images)) < 1e-6
+    assert {"text_to_image_top1", "text_to_image_top5", "accuracy"} <= set(scores)
 
 
 def test_mistakes_are_one_line(load, tmp_path, capsys):

@@ -17,6 +17,8 @@ model = dict(
             width="{width}",
             layers=2,
             heads=4,
+            # Words of the prompt can be pointed at.
+            copy="text",
         ),
     ),
 )

@@ -40,7 +40,17 @@ def test_every_task_has_its_configs():
     assert {f"visual_language/{task}{size}" for task in tasks for size in ("", "_small")} <= names
     variants = ("full", "concat", "no_cbam", "image_only", "text_only", "lstm_attention", "ban", "dan", "m4c")
     assert {f"ablations/{task}_{variant}" for task in ("vqa", "captioning") for variant in variants} <= names
-    assert {f"emotion/{name}" for name in ("audio", "face", "text", "early", "late")} <= names
+    single = ("image_only", "text_only")
+    assert {f"ablations/matching_{variant}" for variant in variants if variant not in single} <= names
+    assert {
+        f"emotion/{name}" for name in ("audio", "face", "text", "early", "early_features", "cross", "late")
+    } <= names
+
+
+def test_the_pointer_points_at_words_of_the_prompt():
+    config = load_config(CONFIGS / "ablations" / "captioning_m4c.py", FEW)
+    head = MODELS.build(config.model).heads["captioning"]
+    assert (type(head).__name__, head.copy) == ("PointerCaptioner", "text")
 
 
 @pytest.mark.parametrize("path", ALL, ids=name_of)

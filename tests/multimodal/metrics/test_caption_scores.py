@@ -100,6 +100,18 @@ def test_pictures_without_references_are_refused(score):
         score([["a"]], [[]])
 
 
+def test_what_the_usual_package_says():
+    """Numbers of pycocoevalcap 1.2 for several references and all lengths of n-grams."""
+    said = ["the cat is on the mat today", DOG, "two red birds fly over water", "the cat", "a park with green trees"]
+    hypotheses, references = words(said), all_words(REFERENCES)
+    usual = [0.92307692, 0.86443782, 0.77585848, 0.62814017]
+    assert bleu(hypotheses, references) == pytest.approx(usual, abs=1e-8)
+    usual = [6.04143319, 2.43557198, 5.19657501, 2.75153929, 2.99467929]
+    assert cider_d(hypotheses, references) == pytest.approx(usual, abs=1e-8)
+    usual = [0.93606138, 0.82993197, 0.92424242, 1.0, 0.90706320]
+    assert rouge_l(hypotheses, references) == pytest.approx(usual, abs=1e-8)
+
+
 def test_the_usual_package_says_the_same():
     pytest.importorskip("pycocoevalcap")
     from pycocoevalcap.bleu.bleu import Bleu
