@@ -108,7 +108,10 @@ def test_answers_and_captions_can_be_scored_by_what_they_say(blob_project):
 
 
 MATCHING = """
-source = dict(options=dict(task="matching", count=60, outputs=3), tasks=["matching"], image_size=(16, 16), max_length=24)
+source = dict(
+    options=dict(task="matching", count=100, outputs=3), tasks=["matching"], image_size=(16, 16), max_length=24,
+    fractions=(0.6, 0.2, 0.2),
+)
 model = dict(
     encoders=dict(
         image=dict(type="ConvEncoder", width=16, strides=(2, 2, 2)),
@@ -129,8 +132,7 @@ train_cfg = dict(val_interval=4)
 
 def test_matching_is_scored_by_searching_through_the_split(load, tmp_path, capsys):
     config, out = write(tmp_path, "searching", MATCHING), tmp_path / "out"
-    options = ["source.options.count=100", "source.fractions=(0.6,0.2,0.2)"]
-    command = [config, "--out", str(out), "--device", "cpu", "--cfg-options", *options]
+    command = [config, "--out", str(out), "--device", "cpu"]
     assert load("compare_models").main(command) == 0, capsys.readouterr().err
     content = json.loads((out / "comparison.json").read_text())
     scores = {name: one["mean"] for name, one in content["rows"][0]["scores"]["matching"].items()}

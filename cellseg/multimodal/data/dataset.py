@@ -20,7 +20,8 @@ from cellseg.multimodal.data.sampling import SampleMaker, name_index
 from cellseg.multimodal.data.source import Source, parse_source
 from cellseg.multimodal.data.splits import assign_splits
 from cellseg.multimodal.data.statistics import describe_arrays
-from cellseg.multimodal.data.tokenizer import WordPieceTokenizer
+from cellseg.multimodal.data.tokenizer import TextTokenizer, WordPieceTokenizer
+from cellseg.multimodal.data.tokenizer_file import FileTokenizer
 
 
 class MultimodalData:
@@ -137,7 +138,7 @@ class MultimodalData:
             target_mean=mean,
             target_std=std,
             answers=collect_answers(answers, source.most_answers) if "vqa" in self.tasks else (),
-            tokenizer=WordPieceTokenizer.train(texts, source.vocabulary).to_json() if texts else "",
+            tokenizer=_tokenizer(texts, source).to_json() if texts else "",
             max_length=source.max_length if texts else 0,
             prompt=self._usual_prompt(),
         )
@@ -217,6 +218,12 @@ def _texts(formed: Sequence[Record], train: Sequence[Record], tasks: Sequence[st
     if any(_captioned(task) for task in tasks):
         for record in train:
             yield from record.captions
+
+
+def _tokenizer(texts: Sequence[str], source: Source) -> TextTokenizer:
+    if source.tokenizer is not None:
+        return FileTokenizer.read(source.tokenizer)
+    return WordPieceTokenizer.train(texts, source.vocabulary)
 
 
 def _names(records: Sequence[Record], task: str, given: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from cellseg.errors import InputError
 from cellseg.multimodal.data.record import KINDS, TASKS
-from cellseg.multimodal.data.tokenizer import BEGIN, END, PAD, SEPARATOR, WordPieceTokenizer
+from cellseg.multimodal.data.tokenizer import TextTokenizer
+from cellseg.multimodal.data.tokenizer_file import tokenizer_from_json
 
 # Tasks whose targets are one name of several, and the attribute that holds the names.
 NAMES_OF_TASK = {"classification": "class_names", "domain": "domains", "environment": "environments"}
@@ -101,7 +102,7 @@ class DataDescription:
         """Names that the task ``classification``, ``domain`` or ``environment`` chooses from."""
         return getattr(self, NAMES_OF_TASK[task])
 
-    def words(self) -> WordPieceTokenizer:
+    def words(self) -> TextTokenizer:
         """The tokenizer.
 
         Raises:
@@ -109,7 +110,7 @@ class DataDescription:
         """
         if not self.tokenizer:
             raise InputError("the data has no text, so there is no tokenizer")
-        return WordPieceTokenizer.from_json(self.tokenizer)
+        return tokenizer_from_json(self.tokenizer)
 
     def differences(self, other: "DataDescription") -> list[str]:
         """Names of the fields in which two descriptions differ."""
@@ -134,8 +135,9 @@ class DataDescription:
         }
         values = {name: count for name, count in counts.items() if count}
         if self.tokenizer:
-            tokens = {"pad": PAD, "begin": BEGIN, "end": END, "separator": SEPARATOR, "max_length": self.max_length}
-            values |= {"vocabulary_size": self.words().size, **tokens}
+            words = self.words()
+            values |= {name: getattr(words, name) for name in ("pad", "begin", "end", "separator")}
+            values |= {"vocabulary_size": words.size, "max_length": self.max_length}
         return values | self._widths()
 
     def _widths(self) -> dict[str, int]:

@@ -43,6 +43,8 @@ class Source:
         image_mean, image_std: of red, green and blue, 0 to 255, that pictures are standardised with.
         max_length: most tokens of a text, begin and end included; the rest of a text is left out.
         vocabulary: most tokens that there are.
+        tokenizer: a ``tokenizer.json`` that came with pretrained weights, or its folder, whose words and numbers are
+            used as they are; None: a vocabulary is learnt from the training texts.
         most_answers: answers to choose from, the most frequent of the training.
         classes: names of the classes in their order; None: those that the records have, sorted.
         prompt: the text that asks for a caption where the data has no prompts; empty: captioning reads no text then.
@@ -62,6 +64,7 @@ class Source:
     image_std: tuple[float, float, float] = IMAGE_STD
     max_length: int = 32
     vocabulary: int = 4000
+    tokenizer: str | None = None
     most_answers: int = 1000
     classes: tuple[str, ...] | None = None
     prompt: str = "describe the picture"
@@ -132,8 +135,10 @@ def _check_texts(source: Source) -> None:
         raise InputError(f"source.tasks: {unknown[0]!r} is none of {', '.join(TASKS)}")
     if source.split_by not in (None, "file", "group"):
         raise InputError(f"source.split_by: expected 'file', 'group' or None, found {source.split_by!r}")
-    if source.data_root is not None and not isinstance(source.data_root, str):
-        raise InputError(f"source.data_root: expected the path of a folder or file, found {source.data_root!r}")
+    for name in ("data_root", "tokenizer"):
+        value = getattr(source, name)
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"source.{name}: expected the path of a folder or file, found {value!r}")
     if not isinstance(source.prompt, str):
         raise InputError(f"source.prompt: expected a text, found {source.prompt!r}")
 

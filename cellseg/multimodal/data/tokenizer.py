@@ -1,6 +1,7 @@
 """Texts to numbers and back: WordPiece, trained on the texts of the training split."""
 
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -17,16 +18,69 @@ TEXTS_APART = "\x1f"
 _LARGEST_WORD = 100  # letters; longer ones are unknown
 
 
-class WordPieceTokenizer:
-    """Splits texts at blanks and punctuation, lowers their letters, and cuts words into the longest known pieces.
+class TextTokenizer(ABC):
+    """Texts to numbers and back, whatever the vocabulary: begin, the text, end.
 
-    A text that spells ``[END]`` is that text and no end: numbers of special tokens come from here alone.
+    A text that spells a special token is that text: numbers of special tokens come from here alone.
 
     Args:
-        pieces: the vocabulary without the special tokens, which stand before it.
+        tokenizer: of the library ``tokenizers``.
+        special: numbers of padding, begin, end, and of what separates texts that are one input.
 
     Attributes:
         size: tokens that there are, V.
+        pad, begin, end, separator: see ``special``.
+    """
+
+    def __init__(self, tokenizer: Any, special: tuple[int, int, int, int]):
+        self._tokenizer = tokenizer
+        self.pad, self.begin, self.end, self.separator = special
+        self._special = frozenset(special)
+        self.size: int = tokenizer.get_vocab_size()
+
+    def encode(self, text: str, max_length: int | None = None) -> list[int]:
+        """Numbers of a text, from begin to end.
+
+        Args:
+            text: any; several with ``TEXTS_APART`` between them have a separator there.
+            max_length: most numbers, begin and end included, at least 2; the rest of the text is left out.
+        """
+        numbers: list[int] = []
+        for index, part in enumerate(text.split(TEXTS_APART)):
+            numbers += [self.separator] if index else []
+            # A vocabulary of sentence pieces may know its special tokens as pieces, too.
+            numbers += [number for number in self._encode(part) if number not in self._special]
+        if max_length is not None:
+            numbers = numbers[: max_length - 2]
+        return [self.begin, *numbers, self.end]
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def tokens(self, numbers: Iterable[int]) -> list[str]:
+        """The token of each number, with the marks that the vocabulary has for special ones and parts of words."""
+        return [self._tokenizer.id_to_token(number) for number in numbers]
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of some numbers up to the first end, without begin, padding and separators; blanks as usual."""
+        kept: list[int] = []
+        for number in numbers:
+            if number == self.end:
+                break
+            if number not in (self.pad, self.begin, self.separator):
+                kept.append(int(number))
+        return self._tokenizer.decode(kept, skip_special_tokens=False)
+
+    @abstractmethod
+    def to_json(self) -> str:
+        """As text, which ``tokenizer_from_json`` reads."""
+
+
+class WordPieceTokenizer(TextTokenizer):
+    """Splits texts at blanks and punctuation, lowers their letters, and cuts words into the longest known pieces.
+
+    Args:
+        pieces: the vocabulary without the special tokens, which stand before it.
     """
 
     def __init__(self, pieces: Sequence[str]):
@@ -34,9 +88,8 @@ class WordPieceTokenizer:
 
         self.pieces = tuple(pieces)
         names = (*SPECIAL, *self.pieces)
-        self.size = len(names)
         vocabulary = {name: number for number, name in enumerate(names)}
-        if len(vocabulary) != self.size:
+        if len(vocabulary) != len(names):
             raise InputError("tokenizer: a piece stands in the vocabulary twice")
         model = models.WordPiece(
             vocab=vocabulary,
@@ -44,9 +97,10 @@ class WordPieceTokenizer:
             max_input_chars_per_word=_LARGEST_WORD,
             continuing_subword_prefix=CONTINUED,
         )
-        self._tokenizer = Tokenizer(model)
-        self._tokenizer.normalizer, self._tokenizer.pre_tokenizer = _word_splitting()
-        self._tokenizer.decoder = decoders.WordPiece(prefix=CONTINUED, cleanup=True)
+        tokenizer = Tokenizer(model)
+        tokenizer.normalizer, tokenizer.pre_tokenizer = _word_splitting()
+        tokenizer.decoder = decoders.WordPiece(prefix=CONTINUED, cleanup=True)
+        super().__init__(tokenizer, (PAD, BEGIN, END, SEPARATOR))
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int) -> "WordPieceTokenizer":
@@ -70,47 +124,8 @@ class WordPieceTokenizer:
         return cls(learn_pieces(words, size - len(SPECIAL)))
 
     def to_json(self) -> str:
-        """As text; ``from_json`` reads it."""
+        """As text; ``tokenizer_from_json`` reads it."""
         return json.dumps({"format": "cellseg wordpiece 1", "pieces": self.pieces}, ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "WordPieceTokenizer":
-        """Inverse of ``to_json``.
-
-        Raises:
-            InputError: another text.
-        """
-        return _from_json(text)
-
-    def encode(self, text: str, max_length: int | None = None) -> list[int]:
-        """Numbers of a text, from begin to end.
-
-        Args:
-            text: any; several with ``TEXTS_APART`` between them have a separator there.
-            max_length: most numbers, begin and end included, at least 2; the rest of the text is left out.
-        """
-        numbers: list[int] = []
-        for index, part in enumerate(text.split(TEXTS_APART)):
-            own = self._tokenizer.encode(part, add_special_tokens=False).ids
-            numbers += [SEPARATOR, *own] if index else own
-        if max_length is not None:
-            numbers = numbers[: max_length - 2]
-        return [BEGIN, *numbers, END]
-
-    def tokens(self, numbers: Iterable[int]) -> list[str]:
-        """The token of each number: special ones in brackets, later pieces of a word behind two number signs."""
-        names = (*SPECIAL, *self.pieces)
-        return [names[number] for number in numbers]
-
-    def decode(self, numbers: Iterable[int]) -> str:
-        """The text of some numbers up to the first end, without begin, padding and separators; blanks as usual."""
-        kept: list[int] = []
-        for number in numbers:
-            if number == END:
-                break
-            if number not in (PAD, BEGIN, SEPARATOR):
-                kept.append(int(number))
-        return self._tokenizer.decode(kept, skip_special_tokens=False)
 
 
 def split_words(text: str) -> list[str]:

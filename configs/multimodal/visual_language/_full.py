@@ -4,7 +4,8 @@ _base_ = ["../../_base_/multimodal.py"]
 source = dict(image_size=(224, 224), max_length=40, vocabulary=30000)
 model = dict(
     encoders=dict(
-        # Weights that you have: pretrained= a file of torchvision's densenet121, and a folder of an ALBERT.
+        # Weights that you have: pretrained= a file of torchvision's densenet121, and a folder of an ALBERT, whose words
+        # source.tokenizer= (the same folder) then takes.
         image=dict(type="DenseNetEncoder", pretrained=None),
         text=dict(
             type="AlbertEncoder",
