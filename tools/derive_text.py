@@ -100,12 +100,20 @@ def _add_score(jobs: argparse._SubParsersAction) -> None:
         "score",
         "Score generated captions by what they say, and answers beside what one knows without the images.\n"
         "Captions are read back slot by slot (count, type, confluence, ...) and compared with the facts of images.\n"
-        "Replies to prompts (with `prompt`) are also scored by whether they say just what is asked for.\n"
+        "Replies to prompts (with `prompt`) are also scored by whether they say just what is asked for. Of several\n"
+        "files, or with --against, the table has means, standard deviations, and differences from who always says the\n"
+        "most frequent and from the other model with 95% intervals (paired bootstrap over groups).\n"
         "Baselines for questions: the most frequent training answer, and the most frequent one to the same question.",
     )
     parser.add_argument("--data", metavar="DIR", help="a data set of `derive_text.py dataset`")
     parser.add_argument(
-        "--captions", metavar="FILE.json", help="list of image_id (or image), caption, prompt if any; needs --data"
+        "--captions",
+        metavar="FILE.json",
+        nargs="+",
+        help="list of image_id (or image), caption, prompt if any; several: of trainings of one model; needs --data",
+    )
+    parser.add_argument(
+        "--against", metavar="FILE.json", nargs="+", default=[], help="captions of another model, to compare with"
     )
     parser.add_argument("--vqa", metavar="FILE.json", help="questions in single-file form (default: DIR/vqa.json)")
     parser.add_argument(
@@ -194,22 +202,29 @@ def _answer(options: argparse.Namespace) -> int:
 def _score(options: argparse.Namespace) -> int:
     from cellseg.io.files import write_json
     from cellseg.multimodal.derive.answer_scores import read_answers, read_questions, score_answers
+    from cellseg.multimodal.derive.caption_comparison import compare_captions
     from cellseg.multimodal.derive.dataset_files import QUESTIONS
     from cellseg.multimodal.derive.slot_scores import score_captions
-    from cellseg.multimodal.derive.tables import answer_table, slot_table
+    from cellseg.multimodal.derive.tables import answer_table, comparison_table, slot_table
 
     if not (options.data or options.vqa):
         raise InputError("score: give --data, --vqa or both")
     if options.captions and not options.data:
         raise InputError("--captions needs --data, the data set with the facts of the images")
     values, tables = {}, []
-    if options.captions:
-        values["captions"] = score_captions(options.captions, options.data)
+    if options.against and not options.captions:
+        raise InputError("--against needs --captions, which it is compared with")
+    if options.captions and (options.against or len(options.captions) > 1):
+        values["comparison"] = compare_captions(options.captions, options.data, options.against)
+        tables.append(comparison_table(values["comparison"]))
+    elif options.captions:
+        values["captions"] = score_captions(options.captions[0], options.data)
         tables.append(slot_table(values["captions"]))
     questions = read_questions(options.vqa or Path(options.data) / QUESTIONS)
     answers = read_answers(options.answers, questions) if options.answers else None
     values["questions"] = score_answers(questions, answers)
-    tables.append(answer_table(values["questions"]))
+    if answers is not None or not options.captions:
+        tables.append(answer_table(values["questions"]))
     if options.json:
         write_json(options.json, values)
     print("\n\n".join(tables))

@@ -55,6 +55,15 @@ def test_a_data_set_and_its_scores(blob_project, derive):
         assert scores["captions"][split]["cell_type"]["accuracy"] == 1.0
         assert scores["questions"][split]["all"]["answers"] == 1.0
         assert scores["questions"][split]["all"]["majority"] < 0.8
+    # Several files are trainings of one model; then the questions are left out.
+    both = ["--captions", "generated.json", "generated.json", "--against", "generated.json", "--json", "both.json"]
+    code, out, err = derive("score", "--data", "text", *both)
+    assert code == 0, err
+    assert "test: what captions say" in out and "minus the other" in out and "question only" not in out
+    comparison = json.loads((root / "both.json").read_text())["comparison"]
+    assert comparison["test"]["count"]["mean"] == 1.0 and comparison["test"]["count"]["minus_other"][0] == 0
+    code, _, err = derive("score", "--data", "text", "--against", "generated.json")
+    assert code == 2 and "--against needs --captions, which it is compared with" in err
     # The questions alone need no data set.
     code, out, _ = derive("score", "--vqa", "text/splits/train/vqa.json")
     assert code == 0 and "captions say" not in out

@@ -17,7 +17,7 @@ from cellseg.multimodal.data.forming import CaptionPool, form_records, pair_all
 from cellseg.multimodal.data.images import ImageAugmentation
 from cellseg.multimodal.data.record import SPLITS, Record, RecordSet
 from cellseg.multimodal.data.sampling import SampleMaker, name_index
-from cellseg.multimodal.data.source import Source, parse_source
+from cellseg.multimodal.data.source import CAPTION_READERS, Source, parse_source
 from cellseg.multimodal.data.splits import assign_splits
 from cellseg.multimodal.data.statistics import describe_arrays
 from cellseg.multimodal.data.tokenizer import TextTokenizer, WordPieceTokenizer
@@ -203,6 +203,8 @@ def _tasks(source: Source, records: RecordSet) -> tuple[str, ...]:
     if not found and any(record.captions for record in records.records):
         return ("captioning",)
     if not found:
+        if source.reader in CAPTION_READERS:
+            raise InputError(f"{records.where}: has pictures and no caption of any; nothing can be learnt from it")
         raise InputError(f"{records.where}: no record has a target; name its column with source.options.targets")
     return tuple(found)
 

@@ -24,6 +24,8 @@ READERS: dict[str, Callable[..., RecordSet]] = {
     "features": read_features,
     "generated": read_generated,
 }
+# Those that give pictures with captions.
+CAPTION_READERS = ("captions", "karpathy", "flickr30k")
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,14 @@ class Wanted:
         image_id: of the image.
         prompt: that the caption replies to; None for one that says everything.
         kind: of the prompt, a key of ``PROMPTS``; empty without one.
+        group: of the image; images of one group are no independent evidence.
         references: captions of the data set.
     """
 
     image_id: int
     prompt: str | None
     kind: str
+    group: str
     references: list[str] = field(default_factory=list)
 
 
@@ -88,15 +90,18 @@ def read_wanted(root: str | Path, prompted: bool) -> tuple[dict[str, int], list[
     content = read_json(path)
     try:
         names = {entry["file_name"]: entry["id"] for entry in content["images"]}
-        wanted = {} if prompted else {(number, None): Wanted(number, None, "") for number in names.values()}
-        known = set(names.values())
+        groups = {entry["id"]: str(entry.get("group", entry["id"])) for entry in content["images"]}
+        wanted: dict[Asked, Wanted] = {}
+        for number, group in groups.items() if not prompted else ():
+            wanted[number, None] = Wanted(number, None, "", group)
         for entry in content["annotations"]:
             number, prompt, kind = entry["image_id"], None, ""
             if prompted:
                 prompt, kind = entry["prompt"], entry["prompt_type"]
-            if number not in known or (prompted and kind not in PROMPTS):
+            if number not in groups or (prompted and kind not in PROMPTS):
                 raise KeyError
-            wanted.setdefault((number, prompt), Wanted(number, prompt, kind)).references.append(entry["caption"])
+            one = wanted.setdefault((number, prompt), Wanted(number, prompt, kind, groups[number]))
+            one.references.append(entry["caption"])
     except (TypeError, KeyError):
         lacking = "captions lack image, prompt or prompt_type" if prompted else "captions lack an image"
         raise InputError(f"{path}: damaged, images lack file_name or id, or {lacking}; {_AGAIN}") from None

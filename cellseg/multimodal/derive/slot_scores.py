@@ -29,11 +29,17 @@ class Said:
         slots: what the caption says.
         facts: of the image.
         kind: of the prompt that it replies to, a key of ``PROMPTS``; empty for one that should say everything.
+        group: of the image; images of one group are no independent evidence.
+        text: the caption.
+        references: those of the data set.
     """
 
     slots: Slots
     facts: ImageFacts
     kind: str = ""
+    group: str = ""
+    text: str = ""
+    references: tuple[str, ...] = ()
 
     @property
     def truth(self) -> Slots:
@@ -44,6 +50,15 @@ class Said:
     def asks(self, slot: str) -> bool:
         """Whether the slot is asked for."""
         return not self.kind or slot in PROMPTS[self.kind].slots
+
+    def truth_of(self, slot: str) -> Any:
+        """What is true of a slot that is asked for; None where nothing is, or it is not."""
+        return getattr(self.truth, slot)
+
+    @property
+    def just(self) -> bool:
+        """Whether it says all that is asked for, rightly, and nothing else."""
+        return uttered(self.slots) == uttered(self.truth)
 
 
 def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
@@ -64,6 +79,23 @@ def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
     Raises:
         MissingFileError, InputError: a file is missing or damaged, or images of a split have no caption.
     """
+    result = {}
+    for split, (said, train) in read_said(path, root).items():
+        result[split] = {"images": len({one.facts.key for one in said}), **score_slots(said)}
+        for slot in SLOTS:
+            found = [one.truth_of(slot) for one in said if one.truth_of(slot) is not None]
+            result[split][slot]["majority"] = _ratio(found.count(most_often(slot, train)), len(found))
+        if any(one.kind for one in said):
+            result[split]["replies"] = score_replies(said, train)
+        result[split]["overlap"] = score_overlap(said)
+    return result
+
+
+def read_said(path: str | Path, root: str | Path) -> dict[str, tuple[list[Said], list[Said]]]:
+    """Generated captions by split, beside those of the training images, of which only the truth counts.
+
+    Args and errors as ``score_captions``; every split of which an image is described must be described whole.
+    """
     types, described = read_described(root)
     prompted = _has_prompts(path)
     file_names, wanted = read_wanted(root, prompted)
@@ -73,7 +105,7 @@ def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
     splits: dict[str, list[Wanted]] = defaultdict(list)
     for one in wanted:
         splits[images[one.image_id].split].append(one)
-    usual = [Said(Slots(), images[one.image_id].facts, one.kind) for one in splits["train"]]
+    train = [Said(Slots(), images[one.image_id].facts, one.kind) for one in splits["train"]]
     result = {}
     for split, asked in splits.items():
         texts = [captions.get((one.image_id, one.prompt)) for one in asked]
@@ -88,15 +120,17 @@ def score_captions(path: str | Path, root: str | Path) -> dict[str, Any]:
             more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
             raise InputError(f"{path}: {split}: no caption of {', '.join(missing[:_LISTED])}{more}")
         said = [
-            Said(parse_caption(text, types), images[one.image_id].facts, one.kind)
+            Said(
+                parse_caption(text, types),
+                images[one.image_id].facts,
+                one.kind,
+                one.group,
+                text,
+                tuple(one.references),
+            )
             for one, text in zip(asked, texts, strict=True)
         ]
-        result[split] = {"images": len({one.image_id for one in asked}), **score_slots(said)}
-        for slot, accuracy in _majorities(usual, said).items():
-            result[split][slot]["majority"] = accuracy
-        if prompted:
-            result[split]["replies"] = score_replies(said, usual)
-        result[split]["overlap"] = _overlap(texts, [one.references for one in asked])
+        result[split] = said, train
     return result
 
 
@@ -105,21 +139,16 @@ def _has_prompts(path: str | Path) -> bool:
     return isinstance(content, list) and any(isinstance(entry, dict) and entry.get("prompt") for entry in content)
 
 
-def _majorities(train: Sequence[Said], said: Sequence[Said]) -> dict[str, float | None]:
-    """By slot the accuracy of the value that is most often true in training, of equally frequent ones the smallest."""
-    found = {}
-    for slot in SLOTS:
-        known = [[getattr(one.truth, slot) for one in part if one.asks(slot)] for part in (train, said)]
-        often, true = ([value for value in part if value is not None] for part in known)
-        most = min(set(often), key=lambda value: (-often.count(value), value), default=None)
-        found[slot] = _ratio(true.count(most), len(true))
-    return found
+def most_often(slot: str, train: Sequence[Said]) -> Any:
+    """The value of a slot that is most often true, of equally frequent ones the smallest; None where none is."""
+    found = [one.truth_of(slot) for one in train if one.truth_of(slot) is not None]
+    return min(set(found), key=lambda value: (-found.count(value), value), default=None)
 
 
-def _overlap(captions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Scores of the words of captions; see ``metrics``."""
-    words = [caption_words(text) for text in captions]
-    true = [[caption_words(text) for text in row] for row in references]
+def score_overlap(said: Sequence[Said]) -> dict[str, float]:
+    """``bleu1`` to ``bleu4``, ``cider`` and ``rouge`` of the words of captions; see ``metrics``."""
+    words = [caption_words(one.text) for one in said]
+    true = [[caption_words(text) for text in one.references] for one in said]
     scores = {f"bleu{length}": value for length, value in enumerate(bleu(words, true), 1)}
     scores |= {"cider": float(np.mean(cider_d(words, true))), "rouge": float(np.mean(rouge_l(words, true)))}
     return {name: round(float(value), 4) for name, value in scores.items()}
@@ -174,26 +203,26 @@ def score_replies(said: Sequence[Said], train: Sequence[Said]) -> dict[str, dict
         By kind of prompt and for ``every`` one: ``replies``, ``accuracy``, and ``majority``, the accuracy of who
         replies to each kind what is most often true in the training.
     """
-    right: dict[str, list[bool]] = defaultdict(list)
-    guessed: dict[str, list[bool]] = defaultdict(list)
-    for kind in PROMPTS:
-        truths = [_uttered(one.truth) for one in train if one.kind == kind]
-        most = min(set(truths), key=lambda value: (-truths.count(value), str(value)), default=None)
-        for one in (one for one in said if one.kind == kind):
-            for name in (kind, EVERY):
-                right[name].append(_uttered(one.slots) == _uttered(one.truth))
-                guessed[name].append(_uttered(one.truth) == most)
-    return {
-        name: {
-            "replies": len(found),
-            "accuracy": _ratio(sum(found), len(found)),
-            "majority": _ratio(sum(guessed[name]), len(found)),
-        }
-        for name, found in sorted(right.items(), key=lambda item: item[0] == EVERY)
-    }
+    result = {}
+    guess = {kind: most_uttered(kind, train) for kind in PROMPTS}
+    for name in (*PROMPTS, EVERY):
+        chosen = [one for one in said if one.kind and name in (one.kind, EVERY)]
+        if chosen:
+            result[name] = {
+                "replies": len(chosen),
+                "accuracy": _ratio(sum(one.just for one in chosen), len(chosen)),
+                "majority": _ratio(sum(uttered(one.truth) == guess[one.kind] for one in chosen), len(chosen)),
+            }
+    return result
 
 
-def _uttered(slots: Slots) -> Slots:
+def most_uttered(kind: str, train: Sequence[Said]) -> Slots | None:
+    """What is most often the right reply to a kind of prompt, of equally frequent ones the first as text."""
+    truths = [uttered(one.truth) for one in train if one.kind == kind]
+    return min(set(truths), key=lambda value: (-truths.count(value), str(value)), default=None)
+
+
+def uttered(slots: Slots) -> Slots:
     """What words there are for: that no area is covered follows from there being no cells."""
     return replace(slots, confluence=slots.confluence or None)
 

@@ -60,6 +60,34 @@ def slot_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(parts)
 
 
+def comparison_table(comparison: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """What ``compare_captions`` gave."""
+    parts = []
+    for split, scores in comparison.items():
+        head = ("captions", "accuracy", "majority", "minus majority", "minus the other")
+        asked = {name: one for name, one in scores.items() if "captions" in one}
+        other = any(one["minus_other"] for one in asked.values())
+        rows = [(f"{split}: what captions say", *(head if other else head[:-1]))]
+        for name, one in asked.items():
+            differences = [_interval(one["minus_majority"]), _interval(one["minus_other"])][: 1 + other]
+            rows.append((f"  {name}", one["captions"], _spread(one), _rate(one["majority"]), *differences))
+        words = ", ".join(f"{_OVERLAPS[name]} {_spread(scores[name])}" for name in scores if name in _OVERLAPS)
+        parts.append(f"{_align(rows)}\n  overlap with the captions of the data set: {words}")
+    return "\n\n".join(parts)
+
+
+def _spread(score: Mapping[str, float | None]) -> str:
+    mean = _rate(score["mean"])
+    return mean if score["std"] is None else f"{mean} ± {score['std']:.3f}"
+
+
+def _interval(difference: Sequence[float] | None) -> str:
+    if difference is None:
+        return "-"
+    value, low, high = difference
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def answer_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
     """What ``score_answers`` gave."""
     parts = []

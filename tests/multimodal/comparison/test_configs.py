@@ -1,5 +1,6 @@
 """The configs of the visual-language model, its ablations and baselines, and of emotion: all build, all train."""
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,18 @@ THIN = {
     "model.fusion.heads": 2,
     "model.fusion.layers": 1,
 }
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Nothing here may look for anything outside of this machine."""
+
+    def refuse(self, address):
+        raise AssertionError(f"a connection to {address} was attempted")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *address, **_: refuse(None, address))
 
 
 def name_of(path):

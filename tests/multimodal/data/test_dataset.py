@@ -256,6 +256,14 @@ def test_an_empty_split_is_named():
     assert str(error.value) == f"generated data: no record is in the split 'val'; {remedy}"
 
 
+def test_pictures_without_any_caption(tmp_path, write_images, write_json):
+    write_images(["a.png"])
+    write_json("captions.json", {"images": [{"id": 1, "file_name": "a.png"}], "annotations": []})
+    with pytest.raises(InputError) as error:
+        load_multimodal_data(reader="captions", data_root=str(tmp_path))
+    assert str(error.value) == f"{tmp_path}: has pictures and no caption of any; nothing can be learnt from it"
+
+
 def test_one_class_is_nothing_to_tell_apart(tmp_path, write_lines):
     path = write_lines("data.csv", "text,label", *["hello,greeting"] * 20)
     with pytest.raises(InputError) as error:
