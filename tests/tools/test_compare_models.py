@@ -107,37 +107,16 @@ def test_answers_and_captions_can_be_scored_by_what_they_say(blob_project):
     assert "| accuracy by kind | questions | reading | majority | question only |" in table
 
 
-MATCHING = """
-source = dict(
-    options=dict(task="matching", count=100, outputs=3), tasks=["matching"], image_size=(16, 16), max_length=24,
-    fractions=(0.6, 0.2, 0.2),
-)
-model = dict(
-    encoders=dict(
-        image=dict(type="ConvEncoder", width=16, strides=(2, 2, 2)),
-        text=dict(
-            type="TextTransformerEncoder", vocabulary_size="{vocabulary_size}", width=16, layers=1, heads=2,
-            max_length="{max_length}",
-        ),
-    ),
-    fusion=dict(type="ConcatFusion", width=16),
-    heads=dict(matching=dict(type="PairMatcher", embedding=0)),
-)
-val_dataloader = dict(dataset=dict(all_pairs=True))
-best_by = "matching_image_to_text_top5"
-iterations = 4
-train_cfg = dict(val_interval=4)
-"""
-
-
 def test_matching_is_scored_by_searching_through_the_split(load, tmp_path, capsys):
-    config, out = write(tmp_path, "searching", MATCHING), tmp_path / "out"
-    command = [config, "--out", str(out), "--device", "cpu"]
+    config, out = PROJECT / "configs" / "multimodal" / "ablations" / "matching_concat.py", tmp_path / "out"
+    command = [str(config), "--out", str(out), "--device", "cpu", "--cfg-options", "width=16", "batch_size=8"]
+    command += ["iterations=4", "train_cfg.val_interval=4", "source.options.count=100"]
+    command += ["source.fractions=(0.6,0.2,0.2)"]
     assert load("compare_models").main(command) == 0, capsys.readouterr().err
     content = json.loads((out / "comparison.json").read_text())
     scores = {name: one["mean"] for name, one in content["rows"][0]["scores"]["matching"].items()}
     # The same by hand: the probability of every picture of the test split with every caption of it.
-    trained = open_trained(out / "runs" / "searching" / "seed-0", device="cpu")
+    trained = open_trained(out / "runs" / config.stem / "seed-0", device="cpu")
     rows = predict_split(trained, "test").pairs
     images, texts = (sorted({row.truth[name] for row in rows}) for name in ("image", "text"))
     assert len(rows) == len(images) * len(texts) and len(images) == 20

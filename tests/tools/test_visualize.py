@@ -215,48 +215,10 @@ def test_bad_input_is_one_line(draw, submission, some_images, arguments, message
 # Attention of a model of several modalities
 
 
-CAPTIONS = """
-_base_ = ["{base}"]
-source = dict(options=dict(task="captioning", count=40, outputs=3), image_size=(16, 16), max_length=24)
-model = dict(
-    encoders=dict(
-        image=dict(type="ConvEncoder", width=16, strides=(2, 2, 2)),
-        text=dict(
-            type="TextTransformerEncoder",
-            vocabulary_size="{{vocabulary_size}}",
-            width=16,
-            layers=1,
-            heads=2,
-            max_length="{{max_length}}",
-        ),
-    ),
-    fusion=dict(type="CrossAttentionFusion", width=16, layers=1, heads=2),
-    heads=dict(
-        captioning=dict(
-            type="CaptionTransformer",
-            vocabulary_size="{{vocabulary_size}}",
-            pad="{{pad}}",
-            begin="{{begin}}",
-            end="{{end}}",
-            max_length="{{max_length}}",
-            width=16,
-            layers=1,
-            heads=2,
-            beam=1,
-        )
-    ),
-)
-best_by = "captioning_cider"
-batch_size = 8
-iterations = 2
-train_cfg = dict(val_interval=2)
-"""
-
-
 def test_where_words_look(draw, blob_project):
-    base = TOOL.parents[1] / "configs" / "_base_" / "multimodal.py"
-    (blob_project.root / "captions.py").write_text(CAPTIONS.format(base=base))
-    assert blob_project.call("train", "captions.py", "--work-dir", "work")[0] == 0
+    config = TOOL.parents[1] / "configs" / "multimodal" / "visual_language" / "captioning_small.py"
+    small = ["source.options.count=40", "width=16", "batch_size=8", "iterations=2", "train_cfg.val_interval=2"]
+    assert blob_project.call("train", str(config), "--work-dir", "work", "--cfg-options", *small)[0] == 0
     image = sorted(Path(IMAGES).iterdir())[0]
     code, out, err = draw("attention", "work", f"image={image}", "text=describe the picture", "--out", "words.png")
     assert code == 0, err
