@@ -223,7 +223,7 @@ def _score(options: argparse.Namespace) -> int:
     questions = read_questions(options.vqa or Path(options.data) / QUESTIONS)
     answers = read_answers(options.answers, questions) if options.answers else None
     values["questions"] = score_answers(questions, answers)
-    if answers is not None or not options.captions:
+    if answers is not None or options.vqa or not options.captions:
         tables.append(answer_table(values["questions"]))
     if options.json:
         write_json(options.json, values)

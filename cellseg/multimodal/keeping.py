@@ -11,8 +11,8 @@ from cellseg.errors import InputError
 def keep_modalities(parts: Mapping[str, Any], modalities: Sequence[str]) -> dict[str, Any]:
     """Arguments of a model that has only some of the modalities.
 
-    With one modality there is no fusion. Auxiliary losses are left out where they name a modality that is left out, or
-    need several and there is one.
+    With one modality there is no fusion, and no head copies words of a text that is left out. Auxiliary losses are left
+    out where they name a modality that is left out, or need several and there is one.
 
     Args:
         parts: arguments of ``MultimodalModel``, as configs.
@@ -31,12 +31,19 @@ def keep_modalities(parts: Mapping[str, Any], modalities: Sequence[str]) -> dict
     changed = {"encoders": {name: parts["encoders"][name] for name in kept}}
     if len(kept) == 1:
         changed["fusion"] = None
+    if "heads" in parts:
+        changed["heads"] = {task: _of_kept(head, kept) for task, head in parts["heads"].items()}
     if "auxiliary" in parts:
         changed["auxiliary"] = [one for one in parts["auxiliary"] if _still_fits(one, kept)]
     rates = parts.get("modality_dropout")
     if isinstance(rates, Mapping):
         changed["modality_dropout"] = {name: rate for name, rate in rates.items() if name in kept}
     return {**parts, **changed}
+
+
+def _of_kept(head: Mapping[str, Any], kept: Sequence[str]) -> dict[str, Any]:
+    """A head that copies words of a modality that is left out copies none."""
+    return {**head, "copy": None} if head.get("copy") is not None and head["copy"] not in kept else dict(head)
 
 
 def _still_fits(auxiliary: Mapping[str, Any], kept: Sequence[str]) -> bool:

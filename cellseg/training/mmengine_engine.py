@@ -150,7 +150,7 @@ def _check_iterations(config: Config) -> None:
     for name in ("max_iters", "max_epochs", "val_interval"):
         value = loop.get(name, 1)
         # mmengine takes 1e3 for 1000, too.
-        if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value < 1 or not float(value).is_integer():
             raise InputError(
                 f"{config.filename}: train_cfg.{name}: expected a whole number of at least 1, found {value!r}"
             )

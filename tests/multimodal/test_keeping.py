@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from mmengine.registry import MODELS
 
 from cellseg.errors import InputError
 from cellseg.multimodal.comparison.trainings import plan_runs
@@ -50,6 +51,15 @@ def test_what_stays():
         "encoders": {"mri": {"type": "C"}},
         "fusion": None,
     }
+
+
+def test_words_of_a_text_that_is_left_out_are_not_copied():
+    parts = dict(encoders=dict(image={}, text={}), fusion={}, heads=dict(captioning={"type": "E", "copy": "text"}))
+    assert keep_modalities(parts, ["image"])["heads"] == {"captioning": {"type": "E", "copy": None}}
+    assert keep_modalities(parts, ["image", "text"])["heads"] == parts["heads"]
+    few = {"source.options.count": 40, "model.modalities": ["image"]}
+    config = load_config(CONFIGS / "ablations" / "captioning_m4c.py", few)
+    assert MODELS.build(config.model).heads["captioning"].copy is None
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,14 @@ def test_the_weights_of_classes_reach_the_head():
             "model.heads.classification.multi_label: expected False, as a sample has one class",
         ),
         ({"iterations": 0}, "train_cfg.max_iters: expected a whole number of at least 1, found 0"),
+        (
+            {"train_cfg.max_iters": float("inf")},
+            "train_cfg.max_iters: expected a whole number of at least 1, found inf",
+        ),
+        (
+            {"train_cfg.max_iters": float("nan")},
+            "train_cfg.max_iters: expected a whole number of at least 1, found nan",
+        ),
         ({"train_cfg.val_interval": 0}, "train_cfg.val_interval: expected a whole number of at least 1, found 0"),
         ({"train_cfg.val_interval": 2.5}, "train_cfg.val_interval: expected a whole number of at least 1, found 2.5"),
         (

@@ -228,6 +228,10 @@ def test_where_words_look(draw, blob_project):
     # Without a text the model is asked as in its training.
     assert draw("attention", "work", f"image={image}", "--out", "same.png")[0] == 0
     assert Path("same.png").read_bytes() == Path("words.png").read_bytes()
-    for wrong, message in (("image", "'image': expected NAME=VALUE"), ("photo=x.png", "'photo' is no modality of the")):
-        code, out, err = draw("attention", "work", wrong, "--out", "none.png")
+    for wrong, message in (
+        (["image"], "'image': expected NAME=VALUE"),
+        (["photo=x.png"], "'photo' is no modality of the"),
+        (["text=a", "text=b"], "text=a text=b: a name stands there twice"),
+    ):
+        code, out, err = draw("attention", "work", *wrong, "--out", "none.png")
         assert code == 2 and message in err and "Traceback" not in err and not Path("none.png").exists()

@@ -115,7 +115,10 @@ def check_runs(runs: Sequence[Run], split: str = "test") -> None:
     for run in {run.name: run for run in runs}.values():
         config = load_config(run.config, run.options)
         parts = config.model.to_dict()
-        if parts.pop("type") == MODEL_TYPE and run.name in waiting:
+        kind = parts.pop("type", None)
+        if kind != MODEL_TYPE:
+            raise InputError(f"{run.name}: model.type is {kind!r}; expected {MODEL_TYPE!r}")
+        if run.name in waiting:
             try:
                 # Whether the parts fit each other and the data. Pretrained weights of a finished run may be gone.
                 with config_mistakes(config):

@@ -148,7 +148,8 @@ class MultimodalData:
         asked = [record.inputs.get("text", "") for record in self.records("train") if "captioning" in record.targets]
         if self.source.prompt in asked or not asked:
             return self.source.prompt if asked else ""
-        return min(set(asked), key=lambda text: (-asked.count(text), text))
+        counts = Counter(asked)
+        return min(counts, key=lambda text: (-counts[text], text))
 
     def _describe_modalities(self) -> dict[str, ModalityDescription]:
         kinds = dict(self._set.kinds)

@@ -21,21 +21,22 @@ _LARGEST_WORD = 100  # letters; longer ones are unknown
 class TextTokenizer(ABC):
     """Texts to numbers and back, whatever the vocabulary: begin, the text, end.
 
-    A text that spells a special token is that text: numbers of special tokens come from here alone.
+    No text becomes a special token, even if it spells one: their numbers come from here alone.
 
     Args:
         tokenizer: of the library ``tokenizers``.
         special: numbers of padding, begin, end, and of what separates texts that are one input.
+        others: of special tokens that have no use here.
 
     Attributes:
         size: tokens that there are, V.
         pad, begin, end, separator: see ``special``.
     """
 
-    def __init__(self, tokenizer: Any, special: tuple[int, int, int, int]):
+    def __init__(self, tokenizer: Any, special: tuple[int, int, int, int], others: Iterable[int] = ()):
         self._tokenizer = tokenizer
         self.pad, self.begin, self.end, self.separator = special
-        self._special = frozenset(special)
+        self._special = frozenset((*special, *others))
         self.size: int = tokenizer.get_vocab_size()
 
     def encode(self, text: str, max_length: int | None = None) -> list[int]:

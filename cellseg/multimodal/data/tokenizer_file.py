@@ -10,6 +10,8 @@ from cellseg.multimodal.data.tokenizer import TextTokenizer, WordPieceTokenizer
 FILE = "tokenizer.json"
 _FORMAT = "cellseg tokenizer file 1"
 # What padding, begin and end are called by ALBERT, BERT and their kin; the end also separates the texts of a pair.
+_UNKNOWN = ("<unk>", "[UNK]")
+_RARE = "\u16a0\u2603"  # letters that hardly any vocabulary knows
 _PAD, _BEGIN, _END = ("<pad>", "[PAD]"), ("[CLS]", "<s>", "[BEGIN]"), ("[SEP]", "</s>", "[END]")
 
 
@@ -38,7 +40,15 @@ class FileTokenizer(TextTokenizer):
         pad, begin, end = (_number_of(tokenizer.get_vocab(), names, where) for names in (_PAD, _BEGIN, _END))
         if pad != 0:
             raise InputError(f"{where}: its padding has the number {pad}; only tokenizers that pad with 0 can be used")
-        super().__init__(tokenizer, (pad, begin, end, end))
+        # Which number the unknown has is the model's affair, and it may come out of a text.
+        unknown = {tokenizer.token_to_id(name) for name in _UNKNOWN}
+        added = tokenizer.get_added_tokens_decoder()
+        others = [number for number, token in added.items() if token.special and number not in unknown]
+        super().__init__(tokenizer, (pad, begin, end, end), others)
+        try:
+            self.encode(_RARE)
+        except Exception as error:  # the library raises nothing more special
+            raise InputError(f"{where}: cannot read letters that it does not know ({error})") from error
         self.content = content
 
     @classmethod

@@ -18,6 +18,7 @@ from cellseg.multimodal.derive.slot_scores import (
     most_uttered,
     read_said,
     score_overlap,
+    score_slots,
     uttered,
 )
 
@@ -39,9 +40,10 @@ def compare_captions(
     Returns:
         By split and score (a slot; of replies ``just KIND`` and ``just every``, see ``score_replies``): ``captions``
         that it is asked of, ``mean`` and ``std`` of the accuracy over the trainings (None for one), ``majority`` its
-        accuracy, ``minus_majority`` and ``minus_other`` the difference and its 95% interval by a paired bootstrap over
-        groups; None where there are fewer than two groups, or no other. Of scores of words (``bleu1``, ...) ``mean``
-        and ``std``.
+        accuracy, ``minus_majority`` and ``minus_other`` (None without another) the difference and its 95% interval by a
+        paired bootstrap over groups, which is None, None where there are fewer than two. Of ``count`` and
+        ``confluence`` also ``mean`` and ``std`` of the mean ``error``, see ``score_slots``; None where a training
+        states none. Of scores of words (``bleu1``, ...) ``mean`` and ``std``.
 
     Raises:
         MissingFileError, InputError: a file that cannot be used, or files about different captions.
@@ -85,6 +87,10 @@ def _compare(
             lambda one: uttered(one.truth) == guess[one.kind],
         )
     found = {name: score for name, score in scores.items() if score is not None}
+    each = [score_slots(said) for said in ours]
+    for slot in ("count", "confluence"):
+        errors = [one[slot]["error"]["mean"] for one in each]
+        found[slot]["error"] = None if None in errors else _spread(errors)
     words = [score_overlap(said) for said in ours]
     return found | {name: _spread([one[name] for one in words]) for name in words[0]}
 
@@ -117,9 +123,10 @@ def _counts(said: Sequence[Said], right: Callable[[Said], bool]) -> Counts:
     return np.array([[float(right(one)), 1.0] for one in said])
 
 
-def _difference(first: Sequence[Counts], second: Sequence[Counts], groups: Sequence[str]) -> list[float] | None:
+def _difference(first: Sequence[Counts], second: Sequence[Counts], groups: Sequence[str]) -> list[float | None]:
     if len(set(groups)) < 2:
-        return None
+        means = [fmean(float(each[:, 0].mean()) for each in part) for part in (first, second)]
+        return [round(means[0] - means[1], _DIGITS) + 0.0, None, None]
     # Adding 0 makes 0 of -0.
     return [round(value, _DIGITS) + 0.0 for value in paired_statistic(first, second, ratio, groups)]
 

@@ -12,6 +12,10 @@ _OVERLAPS = {
 }
 
 
+# Of what slots are off by.
+_UNITS = {"count": "cells", "confluence": "percent of the area"}
+
+
 def dataset_table(summary: Mapping[str, Any]) -> str:
     """What a data set holds, by split, then its questions by kind.
 
@@ -45,7 +49,7 @@ def slot_table(scores: Mapping[str, Mapping[str, Any]]) -> str:
             rates = [_rate(one[name]) for name in head[3:]]
             rows.append((f"  {slot}", one["true"], one["stated"], one["right"], *rates))
         lines = [_align(rows)]
-        for slot, unit in (("count", "cells"), ("confluence", "percent of the area")):
+        for slot, unit in _UNITS.items():
             error = values[slot]["error"]
             if error["mean"] is not None:
                 lines.append(f"  {slot} error: mean {error['mean']:g}, median {error['median']:g} {unit}")
@@ -71,8 +75,12 @@ def comparison_table(comparison: Mapping[str, Mapping[str, Mapping[str, Any]]]) 
         for name, one in asked.items():
             differences = [_interval(one["minus_majority"]), _interval(one["minus_other"])][: 1 + other]
             rows.append((f"  {name}", one["captions"], _spread(one), _rate(one["majority"]), *differences))
+        lines = [_align(rows)]
+        for slot, unit in _UNITS.items():
+            if scores[slot]["error"] is not None:
+                lines.append(f"  {slot} error: mean {_spread(scores[slot]['error'])} {unit}")
         words = ", ".join(f"{_OVERLAPS[name]} {_spread(scores[name])}" for name in scores if name in _OVERLAPS)
-        parts.append(f"{_align(rows)}\n  overlap with the captions of the data set: {words}")
+        parts.append("\n".join([*lines, f"  overlap with the captions of the data set: {words}"]))
     return "\n\n".join(parts)
 
 
@@ -81,11 +89,11 @@ def _spread(score: Mapping[str, float | None]) -> str:
     return mean if score["std"] is None else f"{mean} ± {score['std']:.3f}"
 
 
-def _interval(difference: Sequence[float] | None) -> str:
+def _interval(difference: Sequence[float | None] | None) -> str:
     if difference is None:
         return "-"
     value, low, high = difference
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{value:+.3f}" if low is None else f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def answer_table(scores: Mapping[str, Mapping[str, Any]]) -> str:

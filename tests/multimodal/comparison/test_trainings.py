@@ -57,12 +57,15 @@ def test_plans_that_cannot_be_made(config, tmp_path, monkeypatch, configs, seeds
     assert isinstance(error.value, MissingFileError) == ("no such" in message)
 
 
-def test_what_is_trained_is_not_trained_again(config, tmp_path):
+def test_what_is_trained_is_not_trained_again(config, tmp_path, monkeypatch):
     (run,) = plan_runs([config], [1], tmp_path / "out", SHORT)
     assert train_run(run) is True
     weights = run.work_dir / "best.pth"
     before = weights.stat().st_mtime_ns
-    check_runs([run])
+    # Nothing is built any more: what a finished training took its first weights from may be gone.
+    with monkeypatch.context() as patch:
+        patch.setattr("cellseg.multimodal.training.model_of_data", lambda *_: pytest.fail("was built"))
+        check_runs([run])
     assert train_run(run) is False and weights.stat().st_mtime_ns == before
     (changed,) = plan_runs([config], [1], tmp_path / "out", {**SHORT, "learning_rate": 0.5})
     with pytest.raises(InputError, match="seed-1: holds the training of another config, or with other options; choose"):
@@ -86,6 +89,12 @@ def test_a_model_that_cannot_be_built_is_known_before_anything_is_trained(config
     with pytest.raises(InputError, match=f"^{config.stem}: .*: the training cannot be built from it"):
         check_runs(runs)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", [{"model.type": "MultimodalModel"}, {"model": {"_delete_": True, "heads": {}}}])
+def test_another_type_of_model_is_refused(config, tmp_path, change):
+    with pytest.raises(InputError, match="tiny: model.type is .*; expected 'multimodal_model_of'"):
+        check_runs(plan_runs([config], [0], tmp_path / "out", {**SHORT, **change}))
 
 
 def test_a_split_without_samples_is_known_before_anything_is_trained(config, tmp_path):

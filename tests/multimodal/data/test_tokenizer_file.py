@@ -89,10 +89,21 @@ def test_pairs_have_the_form_of_the_weights(folder, usual):
     assert mine.encode(TEXTS_APART.join(["how many cells", "red dots"])) == pair["input_ids"]
 
 
-def test_no_text_becomes_a_special_token(folder):
-    mine = FileTokenizer.read(folder)
+@pytest.mark.parametrize("lower", [True, False])
+def test_no_text_becomes_a_special_token(lower):
+    tokenizer = train_unigram()
+    if not lower:
+        tokenizer.normalizer = tokenizers.normalizers.NFKC()
+    mine = FileTokenizer(tokenizer.to_str())
     for name in SPECIAL:
         assert not {0, 2, 3, 4} & set(mine.encode(f"many {name} cells")[1:-1])
+    assert 1 in mine.encode("many Z")
+
+
+def test_letters_that_nothing_stands_for():
+    model = tokenizers.models.Unigram([("<pad>", 0.0), ("[CLS]", 0.0), ("[SEP]", 0.0), ("a", -1.0)])
+    with pytest.raises(InputError, match="tokenizer: cannot read letters that it does not know"):
+        FileTokenizer(tokenizers.Tokenizer(model).to_str())
 
 
 def test_it_travels_as_text(folder):

@@ -60,7 +60,10 @@ def test_several_trainings_beside_another_model(derived, write):
     assert found["test"]["count"]["mean"] == pytest.approx(fmean(values[:2]), abs=2e-4)
     assert found["test"]["count"]["majority"] == one[0]["count"]["majority"]
     assert found["test"]["bleu4"]["mean"] == pytest.approx(fmean(s["overlap"]["bleu4"] for s in one[:2]), abs=2e-4)
+    errors = [scores["count"]["error"]["mean"] for scores in one[:2]]
+    assert found["test"]["count"]["error"]["mean"] == pytest.approx(fmean(errors), abs=2e-4)
     table = comparison_table(found)
+    assert "  count error: mean 0.000 ± 0.000 cells" in table
     assert "test: what captions say" in table and "minus the other" in table and " ± " in table
 
 

@@ -233,7 +233,7 @@ def test_data_sets_that_cannot_be_used(derived, tmp_path):
             read_described(tmp_path)
     with pytest.raises(MissingFileError):
         read_captions(tmp_path / "none.json", {})
-    with pytest.raises(MissingFileError, match=r"prompts.json: no such file"):
+    with pytest.raises(MissingFileError, match="prompts.json: no such file, data sets of older versions lack it"):
         read_wanted(tmp_path, prompted=True)
     content = json.loads((derived / "prompts.json").read_text())
     for change in ({"prompt_type": "why"}, {"image_id": 10**6}):
