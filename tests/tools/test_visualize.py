@@ -235,3 +235,13 @@ def test_where_words_look(draw, blob_project):
     ):
         code, out, err = draw("attention", "work", *wrong, "--out", "none.png")
         assert code == 2 and message in err and "Traceback" not in err and not Path("none.png").exists()
+
+
+def test_the_answer_is_printed_without_its_embeddings(draw, blob_project):
+    config = TOOL.parents[1] / "configs" / "multimodal" / "visual_language" / "matching_small.py"
+    small = ["source.options.count=60", "width=16", "batch_size=8", "iterations=2", "train_cfg.val_interval=2"]
+    assert blob_project.call("train", str(config), "--work-dir", "work", "--cfg-options", *small)[0] == 0
+    image = sorted(Path(IMAGES).iterdir())[0]
+    code, out, err = draw("attention", "work", f"image={image}", "text=a red dot", "--out", "words.png")
+    assert code == 0, err
+    assert out.startswith('matching: {"probability": ') and "embeddings" not in out

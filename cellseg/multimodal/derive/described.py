@@ -12,7 +12,7 @@ from cellseg.multimodal.derive.prompts import PROMPTS
 
 _AGAIN = "run derive_text.py dataset again"
 # An image, and the prompt that a caption of it replies to; None for a caption that says everything.
-Asked = tuple[int, str | None]
+CaptionKey = tuple[int, str | None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def read_wanted(root: str | Path, prompted: bool) -> tuple[dict[str, int], list[
     try:
         names = {entry["file_name"]: entry["id"] for entry in content["images"]}
         groups = {entry["id"]: str(entry.get("group", entry["id"])) for entry in content["images"]}
-        wanted: dict[Asked, Wanted] = {}
+        wanted: dict[CaptionKey, Wanted] = {}
         for number, group in groups.items() if not prompted else ():
             wanted[number, None] = Wanted(number, None, "", group)
         for entry in content["annotations"]:
@@ -108,7 +108,7 @@ def read_wanted(root: str | Path, prompted: bool) -> tuple[dict[str, int], list[
     return names, list(wanted.values())
 
 
-def read_captions(path: str | Path, file_names: Mapping[str, int]) -> dict[Asked, str]:
+def read_captions(path: str | Path, file_names: Mapping[str, int]) -> dict[CaptionKey, str]:
     """Generated captions by image and prompt.
 
     Args:
@@ -124,7 +124,7 @@ def read_captions(path: str | Path, file_names: Mapping[str, int]) -> dict[Asked
     if not isinstance(content, list):
         raise InputError(f"{path}: expected a list of entries with image_id and caption")
     known = set(file_names.values())
-    captions: dict[Asked, str] = {}
+    captions: dict[CaptionKey, str] = {}
     for number, entry in enumerate(content):
         where = f"{path}: entry {number}"
         if not isinstance(entry, dict) or not isinstance(entry.get("caption"), str):
@@ -146,7 +146,7 @@ def read_captions(path: str | Path, file_names: Mapping[str, int]) -> dict[Asked
     return captions
 
 
-def check_asked(path: str | Path, captions: Collection[Asked], wanted: Collection[Wanted]) -> None:
+def check_asked(path: str | Path, captions: Collection[CaptionKey], wanted: Collection[Wanted]) -> None:
     """Refuse replies to prompts that the data set does not have.
 
     Raises:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cellseg.errors import InputError
 from cellseg.io.files import read_json
+from cellseg.multimodal.derive.dataset_files import FACTS
 from cellseg.multimodal.derive.described import Wanted, check_asked, read_captions, read_described, read_wanted
 from cellseg.multimodal.derive.facts import ImageFacts
 from cellseg.multimodal.derive.phrases import Slots, count_range, cover_range, parse_caption, slots_of
@@ -102,6 +103,9 @@ def read_said(path: str | Path, root: str | Path) -> dict[str, tuple[list[Said],
     captions = read_captions(path, file_names)
     check_asked(path, captions, wanted)
     images = {image.image_id: image for image in described}
+    unknown = next((one.image_id for one in wanted if one.image_id not in images), None)
+    if unknown is not None:
+        raise InputError(f"{Path(root) / FACTS}: has no facts of image {unknown}; run derive_text.py dataset again")
     splits: dict[str, list[Wanted]] = defaultdict(list)
     for one in wanted:
         splits[images[one.image_id].split].append(one)

@@ -1,6 +1,7 @@
 """Scores of captions by slot."""
 
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -178,6 +179,17 @@ def test_replies_by_hand(make_facts):
         "precision": 0.6667,
         "error": {"mean": 8.3333, "median": 0.0},
     }
+
+
+def test_images_without_facts_are_named(derived, write, tmp_path):
+    root = tmp_path / "copy"
+    shutil.copytree(derived, root)
+    content = json.loads((root / "facts.json").read_text())
+    lost = content["images"].pop()["image_id"]
+    (root / "facts.json").write_text(json.dumps(content))
+    path = write([generated(entry) for entry in replies_of(derived)])
+    with pytest.raises(InputError, match=f"facts.json: has no facts of image {lost}; run derive_text.py dataset again"):
+        score_captions(path, root)
 
 
 @pytest.mark.parametrize(
